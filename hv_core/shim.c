@@ -10,6 +10,7 @@
 #include <asm/irq_vectors.h>
 #include <asm/mshyperv.h>
 #include <asm/msr.h>
+#include <asm/sync_bitops.h>
 #include <asm/tsc.h>
 #include <clocksource/hyperv_timer.h>
 
@@ -97,7 +98,7 @@ int rust_helper_hv_cpu_to_node(unsigned int cpu)
 	return cpu_to_node(cpu);
 }
 
-void rust_helper_hv_cpu_relax(void)
+void rust_helper_hv_sync_set_bit(long bit, void *address)
 {
-	cpu_relax();
+	sync_set_bit(bit, address);
 }

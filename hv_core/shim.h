@@ -20,7 +20,7 @@ void rust_helper_hv_local_irq_restore(unsigned long flags);
 u64 rust_helper_hv_virt_to_phys(void *address);
 bool rust_helper_hv_cpu_online(unsigned int cpu);
 int rust_helper_hv_cpu_to_node(unsigned int cpu);
-void rust_helper_hv_cpu_relax(void);
+void rust_helper_hv_sync_set_bit(long bit, void *address);
 
 /* Constants that are macros with casts or live behind ones. */
 const u32 RUST_CONST_HELPER_HV_CALLBACK_VECTOR = HYPERVISOR_CALLBACK_VECTOR;

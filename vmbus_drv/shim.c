@@ -1,2 +1,51 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <linux/acpi.h>
+#include <linux/delay.h>
+#include <linux/hyperv.h>
+#include <linux/moduleparam.h>
+#include <linux/notifier.h>
+#include <linux/panic_notifier.h>
+#include <linux/sched/isolation.h>
+#include <linux/string.h>
+
 #include "shim.h"
+
+/* module! would not show it in sysfs. The default is the best version that we speak. */
+static unsigned int max_version = VERSION_WIN10_V6_0;
+module_param(max_version, uint, 0444);
+MODULE_PARM_DESC(max_version, "Highest VMBus version to propose: major number in the upper 16 bits, minor in the lower");
+
+void rust_helper_hv_copy(void *to, const void *from, size_t len)
+{
+	memcpy(to, from, len);
+}
+
+void *rust_helper_hv_acpi_parent(void *device)
+{
+	return acpi_dev_parent(device);
+}
+
+void rust_helper_hv_mdelay(unsigned int ms)
+{
+	mdelay(ms);
+}
+
+int rust_helper_hv_register_panic_notifier(void *block)
+{
+	return atomic_notifier_chain_register(&panic_notifier_list, block);
+}
+
+int rust_helper_hv_unregister_panic_notifier(void *block)
+{
+	return atomic_notifier_chain_unregister(&panic_notifier_list, block);
+}
+
+bool rust_helper_hv_is_managed_irq_cpu(unsigned int cpu)
+{
+	return housekeeping_cpu(cpu, HK_TYPE_MANAGED_IRQ);
+}
+
+unsigned int rust_helper_hv_max_version(void)
+{
+	return max_version;
+}

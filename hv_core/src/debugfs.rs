@@ -4,13 +4,13 @@
 
 use crate::{partition, reference_time, Partition};
 use core::fmt;
-use kernel::debugfs::{Dir, File};
+use kernel::debugfs::File;
 use kernel::prelude::*;
 
 /// A connection that no partition has.
 const NO_CONNECTION: u32 = 0x00ff_ffff;
 
-/// The folder `viridian` and hv_core's files in it.
+/// The files of hv_core.
 #[pin_data]
 pub struct Files {
     /// What CPUID said.
@@ -25,8 +25,6 @@ pub struct Files {
     /// Reference time in 100 ns.
     #[pin]
     reference_time: File<()>,
-    /// The folder, last to go.
-    folder: Dir,
 }
 
 /// Shows a part of the partition; nothing once it is gone.
@@ -47,9 +45,8 @@ fn show_hypercalls(partition: &Partition, f: &mut fmt::Formatter<'_>) -> fmt::Re
 impl Files {
     /// Makes the files. Process context.
     pub fn new() -> impl PinInit<Self, Error> {
-        let folder = Dir::new(c"viridian");
-        let files = folder.clone();
-        pin_init::pin_init_scope(move || {
+        pin_init::pin_init_scope(|| {
+            let files = partition().ok_or(ENODEV)?.debugfs();
             Ok(try_pin_init!(Self {
                 hypervisor <- files.read_callback_file(c"hypervisor", (), &|(), f| {
                     show(f, |partition, f| write!(f, "{}", partition.hypervisor()))
@@ -61,14 +58,7 @@ impl Files {
                 reference_time <- files.read_callback_file(c"reference_time", (), &|(), f| {
                     writeln!(f, "{}", reference_time().unwrap_or(0))
                 }),
-                folder,
             }? Error))
         })
-    }
-
-    /// The folder `viridian`.
-    #[must_use]
-    pub fn folder(&self) -> &Dir {
-        &self.folder
     }
 }

@@ -14,6 +14,7 @@ mod msr;
 mod page;
 mod partition;
 mod percpu;
+mod ratelimit;
 mod rcu;
 mod synic;
 mod time;
@@ -25,6 +26,7 @@ pub use self::irqflags::{InterruptsOff, IrqLock};
 pub use self::page::{HostPage, HV_PAGE_SIZE};
 pub use self::partition::{partition, Partition, Registration};
 pub use self::percpu::PerCpu;
+pub use self::ratelimit::RateLimit;
 pub use self::rcu::RcuSlot;
 pub use self::synic::{Delivery, InterruptHandler, MessageCopy, Synic};
 

@@ -63,6 +63,14 @@ impl HostPage {
         Some(unsafe { Atomic::from_ptr(self.address.as_ptr().cast::<u64>().add(index)) })
     }
 
+    /// Sets bit `bit`, counted from the lowest of the first byte, with a full barrier; nothing if it is outside.
+    pub fn set_bit(&self, bit: usize) {
+        if bit < HV_PAGE_SIZE * 8 {
+            // SAFETY: In bounds; the operation is atomic.
+            unsafe { hv_bindings::rust_helper_hv_sync_set_bit(bit as isize, self.address.as_ptr().cast()) };
+        }
+    }
+
     /// The 32-bit word at `index` times 4 bytes, if that is inside the page.
     #[must_use]
     pub fn word32(&self, index: usize) -> Option<&Atomic<u32>> {

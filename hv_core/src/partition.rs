@@ -7,6 +7,7 @@ use crate::{cpuid, Hypercalls, Synic};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use hvdef::cpuid::{Privileges, Recommendations};
 use hvdef::Hypervisor;
+use kernel::debugfs::Dir;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
@@ -23,6 +24,8 @@ pub struct Partition {
     hypercalls: Hypercalls,
     /// What CPUID said.
     hypervisor: Hypervisor,
+    /// `/sys/kernel/debug/viridian`.
+    debugfs: Dir,
 }
 
 /// The one partition, for the modules above.
@@ -78,7 +81,7 @@ impl Partition {
         if enabled.is_none() {
             pr_warn!("this kernel has no interrupt vector for Hyper-V, so there are hypercalls but no VMBus\n");
         }
-        Ok(Self { enabled, synic, hypercalls, hypervisor })
+        Ok(Self { enabled, synic, hypercalls, hypervisor, debugfs: Dir::new(c"viridian") })
     }
 
     /// What CPUID said.
@@ -97,6 +100,12 @@ impl Partition {
     #[must_use]
     pub fn synic(&self) -> &Synic {
         &self.synic
+    }
+
+    /// The folder `viridian` in debugfs.
+    #[must_use]
+    pub fn debugfs(&self) -> &Dir {
+        &self.debugfs
     }
 
     /// Whether the SynIC's interrupts arrive.

@@ -441,7 +441,7 @@ impl fmt::Display for Hypervisor {
         };
         writeln!(
             f,
-            "isolation        {}{paravisor}",
+            "isolation        {:?}{paravisor}",
             self.isolation.isolation_type
         )
     }

@@ -53,7 +53,6 @@ pub const CRASH_NOTIFY_MESSAGE: u64 = 1 << 62;
 #[must_use]
 pub const fn sint(index: u8) -> Option<u32> {
     match index {
-        // CAST: a byte always fits, and a const fn has no `From`.
         #[expect(
             clippy::as_conversions,
             reason = "A const fn has no From; a byte always fits."

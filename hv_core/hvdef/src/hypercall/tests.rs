@@ -43,10 +43,10 @@ fn control_words() {
 #[test]
 fn statuses_have_names_and_unknown_ones_have_numbers() {
     assert_eq!(
-        format!("{}", Status::INSUFFICIENT_BUFFERS),
+        format!("{:?}", Status::INSUFFICIENT_BUFFERS),
         "INSUFFICIENT_BUFFERS"
     );
-    assert_eq!(format!("{}", Status(0xabcd)), "0xabcd");
+    assert_eq!(format!("{:?}", Status(0xabcd)), "0xabcd");
     assert_eq!(result(Status(0xabcd), 7).ok(), Err(Status(0xabcd)));
     assert!(Status::INSUFFICIENT_BUFFERS.is_transient_for_post());
     assert!(!Status::ACCESS_DENIED.is_transient_for_post());

@@ -1,0 +1,501 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One offered channel, from its offer to its rescind.
+
+use crate::acpi::AcpiDevice;
+use crate::connection::Connection;
+use crate::device::RegisteredDevice;
+use crate::open::Rings;
+use crate::request::{post, request_errno};
+use crate::workqueue;
+use hv_core::{ratelimited, partition, Cpu, RcuSlot};
+use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::sync::{Arc, Mutex};
+use kernel::workqueue::{impl_has_work, new_work, system_bh, system_long, Work, WorkItem};
+use vmbus_proto::{Offer, Relid, Request};
+use vmbus_ring::monitor::{connection_id, Monitor};
+use vmbus_ring::Snapshot;
+
+/// The work item that takes packets from the ring, in softirq context.
+const RECEIVE: u64 = 0;
+/// The work item that follows offers and rescinds, in process context.
+const LIFECYCLE: u64 = 1;
+
+/// A direction of a channel, as the guest sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Guest to host.
+    Out,
+    /// Host to guest.
+    In,
+}
+
+/// What a monitor page says of a channel.
+#[derive(Clone, Copy, Debug)]
+pub struct MonitorState {
+    /// Pending bits of the channel's group.
+    pub pending: u32,
+    /// How long the host may take to notice, in 100 ns.
+    pub latency: u16,
+    /// The connection that the host signals.
+    pub connection_id: u32,
+}
+
+/// Counts of a channel, never decreasing.
+#[derive(Default)]
+pub struct Counters {
+    /// Signals sent to the host.
+    pub interrupts_out: Counter,
+    /// Events taken from the host.
+    pub events: Counter,
+    /// Signals sent because the inbound ring was full and now has room.
+    pub in_full: Counter,
+    /// Signals sent because the outbound ring was empty.
+    pub out_empty: Counter,
+    /// Times that the outbound ring became full.
+    pub out_full_first: Counter,
+    /// Times that a packet found the outbound ring full.
+    pub out_full_total: Counter,
+}
+
+/// A count that anyone may increase. Any context.
+pub struct Counter(Atomic<u64>);
+
+impl Counter {
+    /// Counts one.
+    pub(crate) fn increment(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    /// The count.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+impl Default for Counter {
+    fn default() -> Self {
+        Self(Atomic::new(0))
+    }
+}
+
+/// The device of a device's first channel.
+enum DeviceState {
+    /// Not made yet.
+    Pending,
+    /// On the bus.
+    Registered(RegisteredDevice),
+    /// Gone, or never to be.
+    Gone,
+}
+
+/// An offered channel.
+#[pin_data]
+pub struct Channel {
+    /// What the host offered.
+    offer: Offer,
+    /// The connection over which it did.
+    pub(crate) connection: Arc<Connection>,
+    /// The device's first channel, if this is not it.
+    primary: Option<Arc<Channel>>,
+    /// Its counts.
+    counters: Counters,
+    /// The CPU that its events interrupt.
+    target: Atomic<u32>,
+    /// Whether the host withdrew it, or the connection ends.
+    gone: Atomic<bool>,
+    /// Whether a driver has it.
+    taken: Atomic<bool>,
+    /// Its rings, while it is open.
+    pub(crate) rings: RcuSlot<Arc<Rings>>,
+    /// Its device.
+    #[pin]
+    device: Mutex<DeviceState>,
+    /// The other channels of the device.
+    #[pin]
+    subchannels: Mutex<KVec<Arc<Channel>>>,
+    /// Takes packets.
+    #[pin]
+    receive: Work<Channel, RECEIVE>,
+    /// Follows offer and rescind.
+    #[pin]
+    lifecycle: Work<Channel, LIFECYCLE>,
+}
+
+impl_has_work! {
+    impl HasWork<Self, 0> for Channel { self.receive }
+    impl HasWork<Self, 1> for Channel { self.lifecycle }
+}
+
+impl WorkItem<RECEIVE> for Channel {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        if this.rings.with(|rings| rings.receive(&this)) == Some(crate::open::Received::More) {
+            this.schedule_receive();
+        }
+    }
+}
+
+impl WorkItem<LIFECYCLE> for Channel {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        if this.is_gone() {
+            this.retire();
+        } else if let Some(primary) = &this.primary {
+            primary.attach(&this);
+        }
+    }
+}
+
+impl Channel {
+    /// The channel of an offer. Process context.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(
+        connection: Arc<Connection>,
+        offer: Offer,
+        primary: Option<Arc<Channel>>,
+        cpu: Cpu,
+    ) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                offer,
+                connection,
+                primary,
+                counters: Counters::default(),
+                target: Atomic::new(cpu.number()),
+                gone: Atomic::new(false),
+                taken: Atomic::new(false),
+                rings: RcuSlot::new(),
+                device <- kernel::new_mutex!(DeviceState::Pending),
+                subchannels <- kernel::new_mutex!(KVec::new()),
+                receive <- new_work!("viridian/receive"),
+                lifecycle <- new_work!("viridian/lifecycle"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// What the host offered.
+    pub fn offer(&self) -> &Offer {
+        &self.offer
+    }
+
+    /// Its counts.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Whether the host withdrew it. Any context.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Relaxed)
+    }
+
+    /// Whether it is open. Any context.
+    pub fn is_open(&self) -> bool {
+        self.rings.with(|_| ()).is_some()
+    }
+
+    /// Its state as the kernel numbers it (`enum vmbus_channel_state`): 0 offered, 3 open.
+    pub fn state_number(&self) -> u32 {
+        if self.is_open() {
+            3
+        } else {
+            0
+        }
+    }
+
+    /// The CPU that its events interrupt. Any context.
+    pub fn target_cpu(&self) -> Cpu {
+        Cpu::new(self.target.load(Relaxed)).unwrap_or(Cpu::FIRST)
+    }
+
+    /// The hypervisor's number for [`Channel::target_cpu`].
+    pub fn target_vp(&self) -> u32 {
+        let vp = partition().and_then(|partition| partition.synic().vp_index(self.target_cpu()));
+        vp.unwrap_or(0)
+    }
+
+    /// Notes the CPU that will be interrupted once the channel is open.
+    pub(crate) fn set_target(&self, cpu: Cpu) {
+        self.target.store(cpu.number(), Relaxed);
+    }
+
+    /// Moves its events to `cpu`, and returns once none comes to the old one any more. Process context; hotplug must
+    /// be locked out, or `cpu` be known to stay.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL` if `cpu` is offline.
+    /// - `EOPNOTSUPP` if the protocol version has no such message.
+    /// - `ENODEV` after a rescind, `EIO` if the host refuses, `ETIMEDOUT`.
+    pub(crate) fn retarget(&self, cpu: Cpu) -> Result {
+        if cpu == self.target_cpu() {
+            return Ok(());
+        }
+        let vp = partition().and_then(|partition| partition.synic().vp_index(cpu)).filter(|_| cpu.online());
+        let (vp, relid) = (vp.ok_or(EINVAL)?, self.offer.relid);
+        if self.connection.state.lock().client.answers_retarget() {
+            let answer =
+                self.connection.ask(|client| Ok((Request::ModifyChannel(relid), client.modify_channel(relid, vp)?)))?;
+            answer.ok()?;
+        } else {
+            let message = self.connection.state.lock().client.modify_channel(relid, vp).map_err(request_errno)?;
+            post(&message)?;
+        }
+        self.set_target(cpu);
+        Ok(())
+    }
+
+    /// A look at a ring, if the channel is open. Any context.
+    pub fn ring(&self, direction: Direction) -> Option<Snapshot> {
+        self.rings.with(|rings| rings.snapshot(direction))
+    }
+
+    /// Where its monitor is in the monitor pages, if it has one.
+    pub(crate) fn monitor_position(&self) -> Option<Monitor> {
+        Monitor::new(self.offer.monitor_id?)
+    }
+
+    /// What the host's (`In`) or the guest's (`Out`) monitor page says; `None` without a monitor.
+    pub fn monitor(&self, direction: Direction) -> Option<MonitorState> {
+        let position = self.monitor_position()?;
+        let [from_host, to_host] = &self.connection.monitor_pages;
+        let page = if direction == Direction::In { from_host } else { to_host };
+        let word = |offset: usize| page.word32(offset / 4).map_or(0, |word| word.load(Relaxed));
+        let latency = word(position.latency_offset()).to_le_bytes();
+        let [low, high] = if position.latency_offset() % 4 == 0 {
+            [latency[0], latency[1]]
+        } else {
+            [latency[2], latency[3]]
+        };
+        Some(MonitorState {
+            pending: word(position.pending_offset()),
+            latency: u16::from_le_bytes([low, high]),
+            connection_id: connection_id(word(position.connection_id_offset())),
+        })
+    }
+
+    /// Signals the host that there is something in the ring. Any context.
+    pub(crate) fn signal_host(&self) {
+        self.counters.interrupts_out.increment();
+        let relid = self.offer.relid.index();
+        if !self.offer.dedicated_interrupt {
+            self.connection.set_interrupt_bit(relid);
+        }
+        match self.monitor_position() {
+            Some(position) => {
+                let [_, to_host] = &self.connection.monitor_pages;
+                let bit = position.mask().trailing_zeros() as usize;
+                to_host.set_bit(position.pending_offset().saturating_mul(8).saturating_add(bit));
+            }
+            None => {
+                let signal = |partition: &hv_core::Partition| {
+                    partition.hypercalls().signal_event(self.offer.connection_id)
+                };
+                if let Some(Err(status)) = partition().map(signal) {
+                    ratelimited!(pr_warn, "signal of channel {} failed: {:?}\n", relid, status);
+                }
+            }
+        }
+    }
+
+    /// Has packets taken from the ring, soon and on this CPU. Any context.
+    pub(crate) fn schedule_receive(self: &Arc<Self>) {
+        // Already queued is as good.
+        let _ = system_bh().enqueue::<Arc<Self>, RECEIVE>(self.clone());
+    }
+
+    /// Has offer or rescind followed. Any context.
+    pub(crate) fn schedule_lifecycle(self: &Arc<Self>) {
+        let _ = system_long().enqueue::<Arc<Self>, LIFECYCLE>(self.clone());
+    }
+
+    /// Waits until no packets are being taken. Process context.
+    pub(crate) fn flush_receive(&self) {
+        workqueue::flush(&self.receive);
+    }
+
+    /// Waits until no offer or rescind is being followed. Process context.
+    pub(crate) fn flush_lifecycle(&self) {
+        workqueue::flush(&self.lifecycle);
+    }
+
+    /// An event came. Hardirq.
+    fn event(self: &Arc<Self>) {
+        self.counters.events.increment();
+        if self.rings.with(|rings| rings.mask_incoming()).is_some() {
+            self.schedule_receive();
+        }
+    }
+
+    /// Takes the channel for a driver: no one else gets it until [`Channel::put`].
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if a driver has it, `ENODEV` if it is gone.
+    pub(crate) fn take(&self) -> Result {
+        if self.is_gone() {
+            return Err(ENODEV);
+        }
+        if self.taken.xchg(true, kernel::sync::atomic::Full) {
+            return Err(EBUSY);
+        }
+        Ok(())
+    }
+
+    /// The driver gives the channel back.
+    pub(crate) fn put(&self) {
+        self.taken.store(false, kernel::sync::atomic::Release);
+    }
+
+    /// Whether this is its device's first channel.
+    pub fn is_primary(&self) -> bool {
+        self.primary.is_none()
+    }
+
+    /// The device's other channels at this moment. Process context.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn subchannels(&self) -> Result<KVec<Arc<Channel>>> {
+        let mut copy = KVec::new();
+        for channel in self.subchannels.lock().iter() {
+            copy.push(channel.clone(), GFP_KERNEL)?;
+        }
+        Ok(copy)
+    }
+
+    /// Puts the device of this first channel on the bus, unless it is gone. Process context; runs a driver's probe.
+    pub(crate) fn register_device(self: &Arc<Self>, parent: &AcpiDevice) {
+        let mut device = self.device.lock();
+        if self.is_gone() || !matches!(*device, DeviceState::Pending) {
+            return;
+        }
+        *device = match RegisteredDevice::new(parent.as_device(), self.clone()) {
+            Ok(registered) => DeviceState::Registered(registered),
+            Err(error) => {
+                pr_err!("the device of channel {} cannot be made: {error:?}\n", self.offer.relid.get());
+                DeviceState::Gone
+            }
+        };
+    }
+
+    /// Adds a channel to the device of this first one. Process context.
+    fn attach(&self, subchannel: &Arc<Channel>) {
+        let added = self.subchannels.lock().push(subchannel.clone(), GFP_KERNEL);
+        let shown = match &*self.device.lock() {
+            DeviceState::Registered(device) => device.add_channel(subchannel),
+            DeviceState::Pending | DeviceState::Gone => Ok(()),
+        };
+        if added.is_err() || shown.is_err() {
+            ratelimited!(pr_warn, "sub-channel {} is incomplete for want of memory\n", subchannel.offer.relid.get());
+        }
+        self.rings.with(|rings| rings.handler().subchannel(subchannel));
+    }
+
+    /// Undoes [`Channel::attach`].
+    fn detach(&self, subchannel: &Arc<Channel>) {
+        if let DeviceState::Registered(device) = &*self.device.lock() {
+            device.remove_channel(subchannel);
+        }
+        self.subchannels.lock().retain(|channel| !Arc::ptr_eq(channel, subchannel));
+    }
+
+    /// Takes the device, and with it the driver, from the channel. Process context.
+    pub(crate) fn remove_device(&self) {
+        self.gone.store(true, Relaxed);
+        let device = core::mem::replace(&mut *self.device.lock(), DeviceState::Gone);
+        drop(device);
+    }
+
+    /// Ends a rescinded channel and gives its relid back.
+    fn retire(self: &Arc<Self>) {
+        self.rings.with(|rings| rings.handler().rescinded());
+        match &self.primary {
+            Some(primary) => primary.detach(self),
+            None => self.remove_device(),
+        }
+        let relid = self.offer.relid;
+        self.connection.channels.remove(relid);
+        self.connection.affinity.lock().remove(self.target_cpu());
+        // Not connected: the host has forgotten the relid anyway.
+        let _ = self.connection.tell(|client| client.release(relid));
+    }
+}
+
+/// The channels that are offered, by relid, found in any context.
+pub(crate) struct Channels(KVVec<RcuSlot<Arc<Channel>>>);
+
+impl Channels {
+    /// No channels. Process context.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new() -> Result<Self> {
+        let mut slots = KVVec::with_capacity(hvdef::synic::EVENT_FLAGS as usize, GFP_KERNEL)?;
+        for _ in 0..hvdef::synic::EVENT_FLAGS {
+            slots.push(RcuSlot::new(), GFP_KERNEL)?;
+        }
+        Ok(Self(slots))
+    }
+
+    /// Adds a channel. Process context.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn insert(&self, channel: Arc<Channel>) -> Result {
+        let slot = self.0.get(channel.offer.relid.index()).ok_or(EINVAL)?;
+        drop(slot.replace(Some(KBox::new(channel, GFP_KERNEL)?)));
+        Ok(())
+    }
+
+    /// The channel with this relid. Any context.
+    pub(crate) fn get(&self, relid: Relid) -> Option<Arc<Channel>> {
+        self.0.get(relid.index())?.with(Arc::clone)
+    }
+
+    /// All channels. Process context.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn collect(&self) -> Result<KVec<Arc<Channel>>> {
+        let mut channels = KVec::new();
+        for channel in self.0.iter().filter_map(|slot| slot.with(Arc::clone)) {
+            channels.push(channel, GFP_KERNEL)?;
+        }
+        Ok(channels)
+    }
+
+    /// Forgets a channel; afterwards no event reaches it. Process context.
+    pub(crate) fn remove(&self, relid: Relid) {
+        if let Some(slot) = self.0.get(relid.index()) {
+            drop(slot.replace(None));
+        }
+    }
+
+    /// The host withdrew a channel. Process context.
+    pub(crate) fn rescind(&self, relid: Relid) {
+        if let Some(channel) = self.get(relid) {
+            channel.gone.store(true, Relaxed);
+            channel.schedule_lifecycle();
+        }
+    }
+
+    /// An event came. Hardirq.
+    pub(crate) fn event(&self, flag: u32) {
+        if let Some(slot) = usize::try_from(flag).ok().and_then(|index| self.0.get(index)) {
+            slot.with(Channel::event);
+        }
+    }
+}

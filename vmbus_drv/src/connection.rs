@@ -1,0 +1,521 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The connection to the host: from contact to unload, and the messages in between.
+
+use crate::acpi::AcpiDevice;
+use crate::affinity::Affinity;
+use crate::bus::Bus;
+use crate::channel::{Channel, Channels};
+use crate::enumeration::Enumeration;
+use crate::mshyperv::Handlers;
+use crate::request::{post, post_once, request_errno, Answer, State};
+use crate::{delay, parameters, workqueue};
+use hv_core::{ratelimited, partition, Cpu, Delivery, HostPage, InterruptHandler, IrqLock, MessageCopy, Partition, PostError};
+use hvdef::synic::Message;
+use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Full, Relaxed};
+use kernel::sync::{Arc, Mutex};
+use kernel::workqueue::{impl_has_work, new_work, system_long, Work, WorkItem};
+use vmbus_proto::{is_unload_response, unload_message, Class, Contact, Event, Outgoing, Relid, Request, Version};
+
+/// How many messages can wait for the worker. More stay in the SynIC's slot and with the hypervisor.
+const INBOX_SIZE: usize = 64;
+
+/// Messages that wait for the worker.
+struct Inbox {
+    /// A ring of copies.
+    messages: KVVec<MessageCopy>,
+    /// The oldest one.
+    first: usize,
+    /// How many there are.
+    count: usize,
+    /// The CPU that had to keep a message for want of room.
+    stalled: Option<Cpu>,
+}
+
+impl Inbox {
+    /// An empty inbox. Process context.
+    fn new() -> Result<Self> {
+        let messages = KVVec::from_elem([0; size_of::<MessageCopy>()], INBOX_SIZE, GFP_KERNEL)?;
+        Ok(Self { messages, first: 0, count: 0, stalled: None })
+    }
+
+    /// Adds a copy, if there is room. Hardirq.
+    fn push(&mut self, cpu: Cpu, message: &MessageCopy) -> Delivery {
+        let index = (self.first + self.count) % INBOX_SIZE;
+        match self.messages.get_mut(index) {
+            Some(slot) if self.count < INBOX_SIZE => {
+                *slot = *message;
+                self.count += 1;
+                Delivery::Taken
+            }
+            _ => {
+                self.stalled = Some(cpu);
+                Delivery::Busy
+            }
+        }
+    }
+
+    /// Takes the oldest.
+    fn pop(&mut self) -> Option<MessageCopy> {
+        if self.count == 0 {
+            return None;
+        }
+        let message = self.messages.get(self.first).copied();
+        self.first = (self.first + 1) % INBOX_SIZE;
+        self.count -= 1;
+        message
+    }
+}
+
+/// The connection to the host.
+#[pin_data]
+pub(crate) struct Connection {
+    /// The protocol client and its requests.
+    #[pin]
+    pub(crate) state: Mutex<State>,
+    /// Which CPU has how many channels.
+    #[pin]
+    pub(crate) affinity: Mutex<Affinity>,
+    /// The channels that are offered.
+    pub(crate) channels: Channels,
+    /// Makes devices of channels, in order.
+    pub(crate) enumeration: Arc<Enumeration>,
+    /// The CPU that receives messages.
+    pub(crate) connect_cpu: Cpu,
+    /// The upper half signals the host.
+    interrupt_page: HostPage,
+    /// From host to guest, and from guest to host.
+    pub(crate) monitor_pages: [HostPage; 2],
+    /// Messages that wait for the worker.
+    #[pin]
+    inbox: IrqLock<Inbox>,
+    /// The worker.
+    #[pin]
+    worker: Work<Self>,
+    /// The connection for messages, for the time after a panic; 0 while there is no connection.
+    pub(crate) message_connection: Atomic<u32>,
+    /// Messages that broke the protocol.
+    protocol_errors: Atomic<u64>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Connection { self.worker }
+}
+
+impl WorkItem for Connection {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        loop {
+            let (message, stalled) = {
+                let mut inbox = this.inbox.lock();
+                (inbox.pop(), inbox.stalled.take())
+            };
+            if let Some(cpu) = stalled {
+                // A CPU that is gone keeps its message; the connecting CPU, which gets all of them, cannot go.
+                let _ = partition().map(|partition| partition.synic().resume(cpu));
+            }
+            let Some(message) = message else { return };
+            this.handle_message(&message);
+        }
+    }
+}
+
+impl InterruptHandler for Handle {
+    fn message(&self, cpu: Cpu, message: &MessageCopy) -> Delivery {
+        let delivery = self.0.inbox.lock().push(cpu, message);
+        let _ = system_long().enqueue(self.0.clone());
+        delivery
+    }
+
+    fn event(&self, flag: u32) {
+        self.0.channels.event(flag);
+    }
+
+    fn offline(&self, cpu: Cpu) -> Result {
+        self.0.retarget_from(cpu)
+    }
+}
+
+/// What the SynIC calls.
+struct Handle(Arc<Connection>);
+
+impl Connection {
+    /// Allocates what a connection needs. Process context.
+    fn new(enumeration: Arc<Enumeration>, connect_cpu: Cpu) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            try_pin_init!(Self {
+                state <- kernel::new_mutex!(State::new()),
+                affinity <- kernel::new_mutex!(Affinity::new()?),
+                channels: Channels::new()?,
+                enumeration,
+                connect_cpu,
+                interrupt_page: HostPage::new()?,
+                monitor_pages: [HostPage::new()?, HostPage::new()?],
+                inbox <- hv_core::new_irq_lock!(Inbox::new()?),
+                worker <- new_work!("viridian/messages"),
+                message_connection: Atomic::new(0),
+                protocol_errors: Atomic::new(0),
+            }? Error),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Signals the host through the interrupt page, if the channel is not one with an interrupt of its own.
+    pub(crate) fn set_interrupt_bit(&self, relid: usize) {
+        /// Bits in the lower half, where hosts before 5.0 signal the guest.
+        const UPPER_HALF: usize = hv_core::HV_PAGE_SIZE * 8 / 2;
+        self.interrupt_page.set_bit(UPPER_HALF.saturating_add(relid));
+    }
+
+    /// Makes contact, and returns the version agreed on. Process context.
+    fn contact(&self, partition: &Partition, max_version: Version) -> Result<Version> {
+        let target_vp = partition.synic().vp_index(self.connect_cpu).ok_or(ENODEV)?;
+        let contact = Contact {
+            max_version,
+            target_vp,
+            interrupt_page: self.interrupt_page.physical_address(),
+            parent_to_child_monitor_page: self.monitor_pages[0].physical_address(),
+            child_to_parent_monitor_page: self.monitor_pages[1].physical_address(),
+        };
+        let answer = self.ask_contact(contact)?;
+        match answer {
+            Answer::Version(version) => Ok(version),
+            _ => {
+                pr_err!("the host speaks no VMBus version from {} up\n", format_args!("{}", Version::MINIMUM));
+                Err(EPROTONOSUPPORT)
+            }
+        }
+    }
+
+    /// Posts the first proposal and waits for the last answer; those in between are answered by the worker.
+    fn ask_contact(&self, contact: Contact) -> Result<Answer> {
+        let (message, reply) = {
+            let mut state = self.state.lock();
+            let reply = state.wait_for(Request::Contact)?;
+            (state.client.initiate_contact(contact).map_err(request_errno)?, reply)
+        };
+        self.post_contact(message);
+        self.wait(Request::Contact, &reply)
+    }
+
+    /// Posts a proposal; where the host has no such connection, the next one.
+    fn post_contact(&self, mut message: Outgoing) {
+        loop {
+            let Err(error) = post(&message) else { return };
+            let mut state = self.state.lock();
+            let next = if error == ENXIO { state.client.contact_unreachable().ok() } else { None };
+            match next {
+                Some(Event::ContactRetry { message: older, .. }) => message = older,
+                _ => return state.answer(Request::Contact, Answer::Refused),
+            }
+        }
+    }
+
+    /// Sends UNLOAD and waits for the answer, with interrupts and scheduler dead. Any context; takes no lock and
+    /// allocates nothing. Only the first call does something.
+    pub(crate) fn crash_unload(&self) {
+        /// How long the host may take: Azure hosts have been seen to flush disks for 50 s.
+        const PATIENCE_MS: u32 = 100_000;
+        /// Between two looks.
+        const STEP_MS: u32 = 10;
+        /// Between two lines in the log.
+        const NOTICE_MS: u32 = 5_000;
+        let connection_id = self.message_connection.xchg(0, Full);
+        let Some(partition) = partition().filter(|_| connection_id != 0) else { return };
+        let message = unload_message(connection_id);
+        if !(0..PATIENCE_MS / STEP_MS).any(|_| match post_once(&message) {
+            Err(PostError::Refused(status)) if status.is_transient_for_post() => {
+                delay::spin(STEP_MS);
+                false
+            }
+            _ => true,
+        }) {
+            return;
+        }
+        for waited in (0..PATIENCE_MS).step_by(STEP_MS as usize) {
+            let answered = partition.synic().poll(|copy| {
+                matches!(Message::parse(copy), Ok(Some(message)) if is_unload_response(message.payload))
+            });
+            if answered {
+                return;
+            }
+            if waited % NOTICE_MS == NOTICE_MS - STEP_MS {
+                pr_notice!("waiting for the host to end the VMBus connection\n");
+            }
+            delay::spin(STEP_MS);
+        }
+        pr_err!("the host did not confirm the end of the connection; going on\n");
+    }
+
+    /// Carries out what a message of the host's means. Process context, one at a time.
+    fn handle_message(self: &Arc<Self>, copy: &MessageCopy) {
+        let Ok(Some(message)) = Message::parse(copy) else {
+            return self.count_error(&"a message with a bad size");
+        };
+        let event = self.state.lock().client.handle_message(message.payload);
+        match event {
+            Ok(event) => self.handle_event(event),
+            Err(error) => self.count_error(&error),
+        }
+    }
+
+    /// How many messages broke the protocol.
+    pub(crate) fn protocol_errors(&self) -> u64 {
+        self.protocol_errors.load(Relaxed)
+    }
+
+    /// Counts a message that broke the protocol.
+    fn count_error(&self, error: &dyn core::fmt::Debug) {
+        self.protocol_errors.fetch_add(1, Relaxed);
+        ratelimited!(pr_warn, "the host broke the protocol: {:?}\n", format_args!("{error:?}"));
+    }
+
+    /// Posts what the protocol client wants posted; without an answer there is nobody to tell of a failure.
+    fn post_or_warn(&self, message: &Outgoing) {
+        if let Err(error) = post(message) {
+            ratelimited!(pr_warn, "a message to the host was lost: {error:?}\n");
+        }
+    }
+
+    /// Carries out an event.
+    fn handle_event(self: &Arc<Self>, event: Event) {
+        match event {
+            Event::VersionAccepted { version, connection_id } => {
+                self.message_connection.store(connection_id, Relaxed);
+                self.state.lock().answer(Request::Contact, Answer::Version(version));
+            }
+            Event::ContactRetry { message, .. } => self.post_contact(message),
+            Event::Refused { .. } => self.state.lock().answer(Request::Contact, Answer::Refused),
+            Event::Offered { relid } => self.handle_offer(relid, None),
+            Event::SubchannelOffered { primary, relid } => self.handle_offer(relid, Some(primary)),
+            Event::OfferRefused { reason, release } => {
+                ratelimited!(pr_warn, "channel {} refused: {reason:?}\n", release.relid().get());
+                self.post_or_warn(&release.message());
+            }
+            Event::AllOffersDelivered => self.state.lock().answer(Request::Offers, Answer::SUCCESS),
+            Event::Rescinded { relid, pending } => {
+                let mut state = self.state.lock();
+                pending.iter().for_each(|request| state.answer(request, Answer::Rescinded));
+                state.end_loans_of(relid);
+                drop(state);
+                self.channels.rescind(relid);
+            }
+            Event::OpenResult { relid, status } => {
+                self.state.lock().answer(Request::Open(relid), Answer::Status(status));
+            }
+            Event::LateOpen { relid, ring, close } => {
+                if let Some(message) = close {
+                    self.post_or_warn(&message);
+                }
+                // Nobody waits for this teardown; the loan ends with its answer.
+                let _ = self.tell(|client| client.teardown_gpadl(relid, ring));
+            }
+            Event::GpadlCreated { relid, gpadl, status } => {
+                let mut state = self.state.lock();
+                if Answer::Status(status).ok().is_err() {
+                    state.end_loan(gpadl);
+                }
+                state.answer(Request::CreateGpadl(relid, gpadl), Answer::Status(status));
+            }
+            Event::LateGpadl { teardown, .. } => self.post_or_warn(&teardown),
+            Event::GpadlTorndown { relid, gpadl } => {
+                let mut state = self.state.lock();
+                state.end_loan(gpadl);
+                state.answer(Request::TeardownGpadl(relid, gpadl), Answer::SUCCESS);
+            }
+            Event::ModifyResponse { relid, status } => {
+                self.state.lock().answer(Request::ModifyChannel(relid), Answer::Status(status));
+            }
+            Event::Unloaded => {
+                self.message_connection.store(0, Relaxed);
+                let mut state = self.state.lock();
+                state.answer(Request::Unload, Answer::SUCCESS);
+                state.disconnected();
+            }
+            Event::Ignored(_) => {}
+        }
+    }
+
+    /// Makes a channel of an offer, or gives it back for want of memory.
+    fn handle_offer(self: &Arc<Self>, relid: Relid, primary: Option<Relid>) {
+        let offer = self.state.lock().client.channel(relid).map(|channel| channel.offer().clone());
+        let Some(offer) = offer else { return };
+        let cpu = self.affinity.lock().assign(&offer, self.connect_cpu);
+        let primary = primary.and_then(|primary| self.channels.get(primary));
+        let result = Channel::new(self.clone(), offer, primary, cpu).and_then(|channel| {
+            self.channels.insert(channel.clone())?;
+            if channel.is_primary() {
+                self.enumeration.add(channel)
+            } else {
+                channel.schedule_lifecycle();
+                Ok(())
+            }
+        });
+        if let Err(error) = result {
+            ratelimited!(pr_warn, "channel {} refused: {error:?}\n", relid.get());
+            self.channels.remove(relid);
+            self.affinity.lock().remove(cpu);
+            let _ = self.tell(|client| client.release(relid));
+        }
+    }
+
+    /// Ends the connection; the host then uses no memory of ours any more. Process context.
+    pub(crate) fn disconnect(&self) {
+        let answer = self.ask(|client| Ok((Request::Unload, client.unload()?)));
+        match answer {
+            Ok(_) => {}
+            // There was no connection.
+            Err(error) if error == ENOTCONN => {}
+            Err(error) => pr_err!("the host did not confirm the end of the connection: {error:?}\n"),
+        }
+    }
+
+    /// Moves the channels of a CPU that goes offline. Process context.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if that cannot be done: the CPU receives messages, or the host cannot confirm a move.
+    fn retarget_from(&self, cpu: Cpu) -> Result {
+        if cpu == self.connect_cpu {
+            ratelimited!(pr_info, "CPU {} stays online: it receives the host's messages\n", cpu.number());
+            return Err(EBUSY);
+        }
+        let confirms = self.state.lock().client.answers_retarget();
+        for channel in self.channels.collect()? {
+            if channel.target_cpu() != cpu {
+                continue;
+            }
+            let other = self.affinity.lock().reassign(cpu, self.connect_cpu);
+            let moved = if !channel.is_open() {
+                channel.set_target(other);
+                Ok(())
+            } else if confirms {
+                channel.retarget(other)
+            } else {
+                Err(EBUSY)
+            };
+            let gone = if moved.is_ok() { cpu } else { other };
+            self.affinity.lock().remove(gone);
+            if moved.is_err() {
+                ratelimited!(
+                pr_info,
+                    "CPU {} stays online: the host cannot move channel {}\n",
+                    cpu.number(),
+                    channel.offer().relid.get()
+                );
+                return Err(EBUSY);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// VMBus, for as long as vmbus_drv is loaded. Field order is drop order: the bus outlives its devices.
+pub struct Vmbus {
+    /// What a crash or a kexec calls.
+    _handlers: Option<Handlers>,
+    /// The connection.
+    connection: Arc<Connection>,
+    /// The bus.
+    bus: Pin<KBox<Bus>>,
+}
+
+impl Vmbus {
+    /// Connects to the host and puts its devices on the bus. Process context.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL` for a maximal version that is none of ours.
+    /// - `ENODEV` without interrupts, or if the firmware describes no VMBus.
+    /// - `EPROTONOSUPPORT` if the host is too old.
+    /// - `ETIMEDOUT` if it does not answer, `EIO`, `ENOMEM`.
+    pub fn new() -> Result<Self> {
+        let max_version = max_version()?;
+        let partition = partition().filter(|partition| partition.has_interrupts());
+        let Some(partition) = partition else {
+            pr_err!("no interrupts from the hypervisor, so no VMBus; is nopv on the command line?\n");
+            return Err(ENODEV);
+        };
+        let enumeration = Enumeration::new(AcpiDevice::find()?)?;
+        let connect_cpu = Cpu::possible().find(|cpu| cpu.online()).unwrap_or(Cpu::FIRST);
+        let connection = Connection::new(enumeration, connect_cpu)?;
+        let mut vmbus = Self { _handlers: None, bus: Bus::register()?, connection };
+        // From here on dropping `vmbus` undoes everything.
+        vmbus.connect(partition, max_version)?;
+        Ok(vmbus)
+    }
+
+    /// Makes contact and waits for the devices that the host has now.
+    fn connect(&mut self, partition: &Partition, max_version: Version) -> Result {
+        let connection = &self.connection;
+        partition.synic().set_handler(Some(Arc::new(Handle(connection.clone()), GFP_KERNEL)?))?;
+        let version = connection.contact(partition, max_version)?;
+        pr_info!("connected to the host, VMBus version {}\n", format_args!("{version}"));
+        self._handlers = Some(Handlers::new(connection.clone())?);
+        connection.ask(|client| Ok((Request::Offers, client.request_offers()?)))?.ok()?;
+        connection.enumeration.flush();
+        self.warn_of_undriven()
+    }
+
+    /// Says once for each class of devices that nobody drives them.
+    fn warn_of_undriven(&self) -> Result {
+        let mut warned = KVec::new();
+        for channel in self.connection.channels.collect()? {
+            let class = channel.offer().class;
+            if warned.contains(&class) || self.bus.has_driver_for(&class) {
+                continue;
+            }
+            warned.push(class, GFP_KERNEL)?;
+            let name = Class::find(&class).map_or("unknown", |class| class.description);
+            pr_warn!("no driver for devices of class {} ({name}) yet\n", format_args!("{class}"));
+        }
+        Ok(())
+    }
+
+    /// The connection, for what debugfs shows.
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+}
+
+impl Drop for Vmbus {
+    fn drop(&mut self) {
+        let connection = &self.connection;
+        self._handlers = None;
+        connection.enumeration.flush();
+        let channels = connection.channels.collect().unwrap_or_default();
+        for channel in &channels {
+            channel.remove_device();
+        }
+        connection.disconnect();
+        if let Some(partition) = partition() {
+            // Without a new handler there is nothing to allocate, so that this cannot fail.
+            let _ = partition.synic().set_handler(None);
+        }
+        workqueue::flush(&connection.worker);
+        for channel in &channels {
+            channel.flush_lifecycle();
+            connection.channels.remove(channel.offer().relid);
+            channel.flush_receive();
+        }
+    }
+}
+
+/// The highest version to propose, as the parameter says.
+///
+/// # Errors
+///
+/// `EINVAL` if it is none of ours.
+fn max_version() -> Result<Version> {
+    let version = Version(parameters::max_version());
+    if Version::SUPPORTED.contains(&version) {
+        return Ok(version);
+    }
+    pr_err!("max_version={:#x} is no version of ours; these are:\n", version.0);
+    for known in Version::SUPPORTED {
+        pr_err!("  {:#x} ({})\n", known.0, format_args!("{known}"));
+    }
+    Err(EINVAL)
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Puts the devices of offered channels on the bus, one after the other in the order of their offers.
+//!
+//! The names of disks and network cards depend on that order. A driver whose probe is slow asks for an asynchronous
+//! one. This does not run in the worker of messages, for a probe waits for messages.
+
+use crate::acpi::AcpiDevice;
+use crate::channel::Channel;
+use crate::workqueue;
+use kernel::prelude::*;
+use kernel::sync::{Arc, Mutex};
+use kernel::workqueue::{impl_has_work, new_work, system_long, Work, WorkItem};
+
+/// The devices that are to come.
+#[pin_data]
+pub(crate) struct Enumeration {
+    /// The parent of all devices.
+    parent: AcpiDevice,
+    /// First channels without a device, in order.
+    #[pin]
+    queue: Mutex<KVec<Arc<Channel>>>,
+    /// Works on the queue.
+    #[pin]
+    work: Work<Self>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Enumeration { self.work }
+}
+
+impl WorkItem for Enumeration {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        loop {
+            let next = this.queue.lock().remove(0);
+            let Ok(channel) = next else { return };
+            channel.register_device(&this.parent);
+        }
+    }
+}
+
+impl Enumeration {
+    /// Nothing to come. Process context.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(parent: AcpiDevice) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                parent,
+                queue <- kernel::new_mutex!(KVec::new()),
+                work <- new_work!("viridian/enumeration"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The parent of all devices.
+    pub(crate) fn parent(&self) -> &AcpiDevice {
+        &self.parent
+    }
+
+    /// Adds a first channel to the queue. Process context.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn add(self: &Arc<Self>, channel: Arc<Channel>) -> Result {
+        self.queue.lock().push(channel, GFP_KERNEL)?;
+        let _ = system_long().enqueue(self.clone());
+        Ok(())
+    }
+
+    /// Waits until the queue is empty. Process context.
+    pub(crate) fn flush(&self) {
+        workqueue::flush(&self.work);
+    }
+}

@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A channel in the hands of a driver: closed or open, by type.
+
+use crate::channel::{Channel, Direction};
+use crate::vmalloc::{Ring, SharedPages};
+use hv_core::{ratelimited, IrqLock};
+use kernel::error::Error;
+use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Full, Relaxed};
+use kernel::sync::{Arc, SpinLock};
+use vmbus_proto::{GpadlId, OpenParams, Request};
+use vmbus_ring::{
+    Control, IncomingPacket, OutgoingPacket, Pending, ReadError, Reader, RingMem, Room, Signal, Snapshot, WriteError,
+    Writer,
+};
+
+/// Packets that one run takes from one channel, before others have their turn.
+const BUDGET: usize = 64;
+
+/// What a driver does with what comes in.
+pub trait Handler: Send + Sync {
+    /// Packets came: take them all with [`Packets::next`]. Softirq, never twice at a time.
+    fn receive(&self, packets: &mut Packets<'_>);
+
+    /// There may be room again after [`SendError::Full`]. Softirq.
+    fn room(&self) {}
+
+    /// The device has one more channel. Process context, within a read-side section of RCU: do not sleep.
+    fn subchannel(&self, channel: &Arc<Channel>) {
+        let _ = channel;
+    }
+
+    /// The host withdrew the channel: nothing more comes, and no request will be answered. The device is unbound
+    /// after this. Process context, within a read-side section of RCU: do not sleep.
+    fn rescinded(&self) {}
+
+    /// The host broke the ring: nothing more comes. Softirq.
+    fn failed(&self) {}
+}
+
+/// Why a packet was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendError {
+    /// Not now: [`Handler::room`] will be called.
+    Full,
+    /// Never: the ring cannot hold it.
+    TooLarge,
+    /// The channel is gone, or the host broke it.
+    Dead,
+}
+
+impl From<SendError> for Error {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Full => EAGAIN,
+            SendError::TooLarge => EMSGSIZE,
+            SendError::Dead => ENODEV,
+        }
+    }
+}
+
+/// How to open a channel.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenOptions {
+    /// Pages of 4096 bytes of the ring to the host, its control page included; at least 2.
+    pub out_pages: usize,
+    /// The same for the ring from the host.
+    pub in_pages: usize,
+    /// The largest packet that the device may send, in bytes without its descriptor.
+    pub max_packet: usize,
+    /// For the device's own use.
+    pub user_data: [u8; 120],
+}
+
+/// What a run over the incoming ring found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// All there was; the next packet comes with an event.
+    All,
+    /// More than one run may take.
+    More,
+}
+
+/// The incoming ring, and where its packets are copied.
+struct Incoming {
+    /// The ring.
+    reader: Reader<Ring>,
+    /// Holds one packet.
+    buffer: KVVec<u8>,
+}
+
+/// Both rings of an open channel.
+#[pin_data]
+pub(crate) struct Rings {
+    /// To the host.
+    #[pin]
+    outgoing: IrqLock<Writer<Ring>>,
+    /// From the host. Softirq only.
+    #[pin]
+    incoming: SpinLock<Incoming>,
+    /// The same memory, for looks and the mask.
+    out_ring: Ring,
+    /// As that.
+    in_ring: Ring,
+    /// Whether somebody waits for room.
+    wants_room: Atomic<bool>,
+    /// Whether the host broke a ring.
+    broken: Atomic<bool>,
+    /// Gets what comes in.
+    handler: Arc<dyn Handler>,
+}
+
+impl Rings {
+    /// Sets up both rings in zeroed pages. Process context.
+    fn new(pages: &Arc<SharedPages>, options: &OpenOptions, handler: Arc<dyn Handler>) -> Result<Arc<Self>> {
+        let out_ring = Ring::new(pages.clone(), 0, options.out_pages)?;
+        let in_ring = Ring::new(pages.clone(), options.out_pages, options.in_pages)?;
+        let writer = Writer::new(out_ring.clone()).map_err(|_| EINVAL)?;
+        let reader = Reader::new(in_ring.clone()).map_err(|_| EINVAL)?;
+        let buffer = KVVec::from_elem(0, options.max_packet, GFP_KERNEL)?;
+        Arc::pin_init(
+            pin_init!(Self {
+                outgoing <- hv_core::new_irq_lock!(writer),
+                incoming <- kernel::new_spinlock!(Incoming { reader, buffer }),
+                out_ring,
+                in_ring,
+                wants_room: Atomic::new(false),
+                broken: Atomic::new(false),
+                handler,
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Who gets what comes in.
+    pub(crate) fn handler(&self) -> &dyn Handler {
+        &*self.handler
+    }
+
+    /// A look at a ring.
+    pub(crate) fn snapshot(&self, direction: Direction) -> Snapshot {
+        match direction {
+            Direction::Out => Snapshot::of(&self.out_ring),
+            Direction::In => Snapshot::of(&self.in_ring),
+        }
+    }
+
+    /// Tells the host that no events are needed until the ring was read. Any context.
+    pub(crate) fn mask_incoming(&self) {
+        self.in_ring.store(Control::InterruptMask, 1);
+    }
+
+    /// Takes packets from the ring, up to the budget. Softirq.
+    pub(crate) fn receive(&self, channel: &Channel) -> Received {
+        let mut guard = self.incoming.lock();
+        let Incoming { reader, buffer } = &mut *guard;
+        if self.wants_room.xchg(false, Full) {
+            self.handler.room();
+        }
+        let mut left = BUDGET;
+        loop {
+            let mut packets = Packets { reader, buffer, left: &mut left, error: None };
+            self.handler.receive(&mut packets);
+            if let Some(error) = packets.error {
+                self.fail(channel, &error);
+                return Received::All;
+            }
+            // A handler that takes nothing must not hold the CPU.
+            left = left.saturating_sub(1);
+            if left == 0 {
+                self.give_back(channel, reader.commit());
+                return Received::More;
+            }
+            let (signal, pending) = reader.unmask();
+            self.give_back(channel, signal);
+            match pending {
+                Pending::Idle => return Received::All,
+                Pending::More => reader.mask(),
+            }
+        }
+    }
+
+    /// Signals a host that waits for room.
+    fn give_back(&self, channel: &Channel, signal: Signal) {
+        if signal == Signal::Needed {
+            channel.counters().in_full.increment();
+            channel.signal_host();
+        }
+    }
+
+    /// Gives the channel up. Any context.
+    fn fail(&self, channel: &Channel, error: &dyn core::fmt::Debug) {
+        if !self.broken.xchg(true, Full) {
+            ratelimited!(
+                pr_err,
+                "channel {}: the host broke the ring: {:?}\n",
+                channel.offer().relid.get(),
+                format_args!("{error:?}")
+            );
+            self.handler.failed();
+        }
+    }
+
+    /// Stages packets and publishes them together. Any context.
+    fn send<R>(&self, channel: &Channel, stage: impl FnOnce(&mut Batch<'_>) -> Result<R, SendError>) -> Result<R, SendError> {
+        if channel.is_gone() || self.broken.load(Relaxed) {
+            return Err(SendError::Dead);
+        }
+        let mut writer = self.outgoing.lock();
+        let mut batch = Batch { rings: self, channel, writer: &mut writer };
+        let result = stage(&mut batch);
+        let signal = writer.publish();
+        drop(writer);
+        if signal == Signal::Needed {
+            channel.counters().out_empty.increment();
+            channel.signal_host();
+        }
+        result
+    }
+}
+
+/// The packets that came, one after the other.
+pub struct Packets<'a> {
+    /// The ring.
+    reader: &'a mut Reader<Ring>,
+    /// Holds one packet.
+    buffer: &'a mut [u8],
+    /// How many this run may still take.
+    left: &'a mut usize,
+    /// Why the channel fails, if it does.
+    error: Option<ReadError>,
+}
+
+impl Packets<'_> {
+    /// Copies the next packet; `None` if there is none, or it is another channel's turn.
+    pub fn next(&mut self) -> Option<IncomingPacket<'_>> {
+        if self.error.is_some() || *self.left <= 1 {
+            return None;
+        }
+        *self.left = self.left.saturating_sub(1);
+        match self.reader.next(self.buffer) {
+            Ok(packet) => Some(packet),
+            Err(ReadError::Empty) => None,
+            Err(error) => {
+                self.error = Some(error);
+                None
+            }
+        }
+    }
+}
+
+/// Packets that the host gets to see together, with at most one signal.
+pub struct Batch<'a> {
+    /// The rings.
+    rings: &'a Rings,
+    /// Their channel.
+    channel: &'a Channel,
+    /// The ring to the host.
+    writer: &'a mut Writer<Ring>,
+}
+
+impl Batch<'_> {
+    /// Adds a packet.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`]; the packet is not sent, those before it are.
+    pub fn add(&mut self, packet: &OutgoingPacket<'_>) -> Result<(), SendError> {
+        loop {
+            let needed = match self.writer.stage(packet) {
+                Ok(()) => return Ok(()),
+                Err(WriteError::TooLarge) => return Err(SendError::TooLarge),
+                Err(WriteError::Corrupt(corrupt)) => return Err(self.dead(&corrupt)),
+                Err(WriteError::Full { needed }) => needed,
+            };
+            self.channel.counters().out_full_total.increment();
+            // What the host has not seen it cannot make room by.
+            if self.writer.publish() == Signal::Needed {
+                self.channel.counters().out_empty.increment();
+                self.channel.signal_host();
+            }
+            if !self.rings.wants_room.xchg(true, Full) {
+                self.channel.counters().out_full_first.increment();
+            }
+            match self.writer.arm_pending_send(needed) {
+                Ok(Room::Now) => {
+                    self.rings.wants_room.xchg(false, Full);
+                }
+                Ok(Room::Later) => return Err(SendError::Full),
+                Err(corrupt) => return Err(self.dead(&corrupt)),
+            }
+        }
+    }
+
+    /// Gives the channel up.
+    fn dead(&self, corrupt: &dyn core::fmt::Debug) -> SendError {
+        self.rings.fail(self.channel, corrupt);
+        SendError::Dead
+    }
+}
+
+/// A channel that a driver has and that is not open. It goes back when this is dropped.
+pub struct ClosedChannel(Arc<Channel>);
+
+impl ClosedChannel {
+    /// Takes a channel for a driver: its device's own, or a sub-channel.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if it is taken, `ENODEV` if the host withdrew it.
+    pub fn take(channel: &Arc<Channel>) -> Result<Self> {
+        channel.take()?;
+        Ok(Self(channel.clone()))
+    }
+
+    /// The channel.
+    #[must_use]
+    pub fn channel(&self) -> &Arc<Channel> {
+        &self.0
+    }
+
+    /// Opens the channel: from then on `handler` gets what comes in. Process context.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL` for rings that cannot be.
+    /// - `ENODEV` if the host withdrew the channel, `EIO` if it refuses, `ETIMEDOUT` if it does not answer.
+    /// - `ENOMEM`.
+    pub fn open(self, options: &OpenOptions, handler: Arc<dyn Handler>) -> Result<OpenChannel> {
+        let channel = self.0.clone();
+        let count = options.out_pages.checked_add(options.in_pages).ok_or(EINVAL)?;
+        let pages = Arc::new(SharedPages::new(count, channel.target_cpu())?, GFP_KERNEL)?;
+        let rings = Rings::new(&pages, options, handler)?;
+        let relid = channel.offer().relid;
+        let ring = channel.connection.lend(relid, pages)?;
+        // Before the host can send: it may do so before its answer is here.
+        drop(channel.rings.replace(Some(KBox::new(rings.clone(), GFP_KERNEL)?)));
+        let params = OpenParams {
+            ring,
+            target_vp: channel.target_vp(),
+            downstream_page_offset: u32::try_from(options.out_pages).map_err(|_| EINVAL)?,
+            user_data: options.user_data,
+        };
+        let answer = channel.connection.ask(|client| Ok((Request::Open(relid), client.open(relid, &params)?)));
+        // From here on dropping this undoes everything.
+        let open = OpenChannel { closed: Some(self), rings, ring };
+        answer.and_then(|answer| answer.ok())?;
+        Ok(open)
+    }
+}
+
+impl Drop for ClosedChannel {
+    fn drop(&mut self) {
+        self.0.put();
+    }
+}
+
+/// An open channel. Dropping it closes it.
+pub struct OpenChannel {
+    /// The channel, until it is closed.
+    closed: Option<ClosedChannel>,
+    /// Its rings.
+    rings: Arc<Rings>,
+    /// The name of their memory.
+    ring: GpadlId,
+}
+
+impl OpenChannel {
+    /// Sends one packet. Any context.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`].
+    pub fn send(&self, packet: &OutgoingPacket<'_>) -> Result<(), SendError> {
+        self.batch(|batch| batch.add(packet))
+    }
+
+    /// Sends packets together, with at most one signal. Any context; interrupts are off in `stage`.
+    ///
+    /// # Errors
+    ///
+    /// What `stage` returns; what it added is sent nevertheless.
+    pub fn batch<R>(&self, stage: impl FnOnce(&mut Batch<'_>) -> Result<R, SendError>) -> Result<R, SendError> {
+        let closed = self.closed.as_ref().ok_or(SendError::Dead)?;
+        self.rings.send(&closed.0, stage)
+    }
+
+    /// Lends pages to the host, for data that packets only point to. Process context.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for more than 8190 pages; `ENODEV`, `EIO`, `ETIMEDOUT`, `ENOMEM`.
+    pub fn lend(&self, pages: Arc<SharedPages>) -> Result<Lent> {
+        let channel = self.closed.as_ref().ok_or(ENODEV)?.0.clone();
+        let gpadl = channel.connection.lend(channel.offer().relid, pages)?;
+        Ok(Lent { channel, gpadl })
+    }
+
+    /// Closes the channel. Process context.
+    #[must_use]
+    pub fn close(mut self) -> Option<ClosedChannel> {
+        self.shut();
+        self.closed.take()
+    }
+
+    /// Closes the channel and takes its rings back. No handler is called any more afterwards.
+    fn shut(&mut self) {
+        let Some(closed) = &self.closed else { return };
+        let channel = &closed.0;
+        let relid = channel.offer().relid;
+        drop(channel.rings.replace(None));
+        channel.flush_receive();
+        // An error means that the channel was rescinded or never opened: there is nothing to close, or to take back.
+        let _ = channel.connection.tell(|client| client.close(relid));
+        let _ = channel.connection.reclaim(relid, self.ring);
+    }
+}
+
+impl Drop for OpenChannel {
+    fn drop(&mut self) {
+        self.shut();
+    }
+}
+
+/// Pages in the hands of the host. Dropping this takes them back. Process context.
+pub struct Lent {
+    /// The channel.
+    channel: Arc<Channel>,
+    /// The name of the memory.
+    gpadl: GpadlId,
+}
+
+impl Lent {
+    /// The number by which packets name the memory.
+    #[must_use]
+    pub fn gpadl(&self) -> u32 {
+        self.gpadl.0
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // The pages stay allocated for as long as the host does not give them back.
+        let _ = self.channel.connection.reclaim(self.channel.offer().relid, self.gpadl);
+    }
+}
+
