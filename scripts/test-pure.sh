@@ -1,0 +1,14 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# test-pure.sh: the tests that need no guest. Each line says how long it took.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+timed() {
+    local title=$1 start=$SECONDS
+    shift
+    "$@"
+    echo "test-pure: $title: $((SECONDS - start)) s"
+}
+timed "unit and property tests" scripts/cargo.sh test --quiet --workspace
+RUSTFLAGS=--cfg=loom CARGO_TARGET_DIR=$PWD/build/cargo-loom timed "loom" scripts/cargo.sh test --quiet --release -p vmbus_ring --test loom
+timed "fuzz corpus" scripts/cargo.sh test --quiet --manifest-path selftests/fuzz/Cargo.toml
