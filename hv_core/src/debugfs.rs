@@ -28,18 +28,37 @@ pub struct Files {
 }
 
 /// Shows a part of the partition; nothing once it is gone.
-fn show(f: &mut fmt::Formatter<'_>, part: impl FnOnce(&Partition, &mut fmt::Formatter<'_>) -> fmt::Result) -> fmt::Result {
+fn show(
+    f: &mut fmt::Formatter<'_>,
+    part: impl FnOnce(&Partition, &mut fmt::Formatter<'_>) -> fmt::Result,
+) -> fmt::Result {
     partition().map_or(Ok(()), |partition| part(partition, f))
 }
 
 /// Makes a call of each kind that changes nothing: to a connection that does not exist, a query, and a TLB flush.
 fn show_hypercalls(partition: &Partition, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let calls = partition.hypercalls();
-    writeln!(f, "route      {}", if calls.through_kernel() { "kernel" } else { "own page" })?;
+    writeln!(
+        f,
+        "route      {}",
+        if calls.through_kernel() {
+            "kernel"
+        } else {
+            "own page"
+        }
+    )?;
     writeln!(f, "fast       {:?}", calls.signal_event(NO_CONNECTION))?;
-    writeln!(f, "slow       {:?}", calls.post_message(NO_CONNECTION, &[0; 8]))?;
+    writeln!(
+        f,
+        "slow       {:?}",
+        calls.post_message(NO_CONNECTION, &[0; 8])
+    )?;
     writeln!(f, "output     {:x?}", calls.extended_capabilities())?;
-    writeln!(f, "repeated   {:?}", calls.flush_pages(&[0, 0x1000, 0x2000]))
+    writeln!(
+        f,
+        "repeated   {:?}",
+        calls.flush_pages(&[0, 0x1000, 0x2000])
+    )
 }
 
 impl Files {

@@ -5,6 +5,7 @@
 //! This crate has no `module!`: it is linked into hv_core.ko, whose `module.rs` owns the one [`Partition`], and its
 //! symbols are exported to the modules above. Facts come from the TLFS; the pure half is the crate [`hvdef`].
 
+pub mod compat;
 mod cpuhp;
 mod cpuid;
 mod debugfs;

@@ -5,8 +5,8 @@
 //! Where the kernel has enabled the hypercall page, we go through its static call and never write the MSR: moving
 //! the page would break the kernel's own calls. Where it has not, the page in `hypercall_page.S` is enabled instead.
 
-use crate::percpu::PerCpu;
 use crate::page::HV_PAGE_SIZE;
+use crate::percpu::PerCpu;
 use crate::{msr, Cpu, HostPage, InterruptsOff};
 use hvdef::hypercall::{Code, Control, PostMessage, Rep, RepStep, ResultWord, SignalEvent, Status};
 use hvdef::msr::{GuestOsId, OverlayPage, GUEST_OS_ID, HYPERCALL};
@@ -54,7 +54,10 @@ impl Hypercalls {
         let current = OverlayPage(msr::read(HYPERCALL)?);
         // SAFETY: The function has no preconditions.
         if unsafe { hv_bindings::rust_helper_hv_kernel_runs_hyperv() } {
-            return Ok(Self { route: Route::Kernel, inputs });
+            return Ok(Self {
+                route: Route::Kernel,
+                inputs,
+            });
         }
         if current.enabled() || current.locked() {
             pr_err!("the hypercall page is enabled, but not by this kernel\n");
@@ -67,7 +70,10 @@ impl Hypercalls {
         let pfn = unsafe { hv_bindings::rust_helper_hv_hypercall_page_pfn() };
         // SAFETY: The page is this module's own and has no other use, and `Drop` takes it back.
         unsafe { msr::write(HYPERCALL, current.enable_at(pfn).0)? };
-        let calls = Self { route: Route::OwnPage, inputs };
+        let calls = Self {
+            route: Route::OwnPage,
+            inputs,
+        };
         if !OverlayPage(msr::read(HYPERCALL)?).enabled() {
             pr_err!("the hypervisor did not enable the hypercall page\n");
             return Err(EIO);
@@ -91,8 +97,12 @@ impl Hypercalls {
         // SAFETY: The caller answers for the operands; the route was checked to lead to the hypervisor.
         ResultWord(unsafe {
             match self.route {
-                Route::Kernel => hv_bindings::rust_helper_hv_static_call(control.bits(), input, output),
-                Route::OwnPage => hv_bindings::rust_helper_hv_page_call(control.bits(), input, output),
+                Route::Kernel => {
+                    hv_bindings::rust_helper_hv_static_call(control.bits(), input, output)
+                }
+                Route::OwnPage => {
+                    hv_bindings::rust_helper_hv_page_call(control.bits(), input, output)
+                }
             }
         })
     }
@@ -103,10 +113,14 @@ impl Hypercalls {
     ///
     /// [`PostError`]; nothing was sent.
     pub fn post_message(&self, connection_id: u32, message: &[u8]) -> Result<(), PostError> {
-        let input = PostMessage::new(connection_id, MessageType::CHANNEL, message).ok_or(PostError::TooLong)?;
+        let input = PostMessage::new(connection_id, MessageType::CHANNEL, message)
+            .ok_or(PostError::TooLong)?;
         let _off = InterruptsOff::new();
         let page = self.inputs.get(Cpu::current()).ok_or(PostError::TooLong)?;
-        let mut words = input.as_bytes().chunks_exact(8).map(|c| <[u8; 8]>::try_from(c).unwrap_or_default());
+        let mut words = input
+            .as_bytes()
+            .chunks_exact(8)
+            .map(|c| <[u8; 8]>::try_from(c).unwrap_or_default());
         for (index, bytes) in words.by_ref().enumerate() {
             if let Some(word) = page.word(index) {
                 word.store(u64::from_le_bytes(bytes), Relaxed);
@@ -136,11 +150,21 @@ impl Hypercalls {
     /// The hypervisor's status.
     pub fn extended_capabilities(&self) -> Result<u64, Status> {
         let _off = InterruptsOff::new();
-        let page = self.inputs.get(Cpu::current()).ok_or(Status::INVALID_VP_INDEX)?;
+        let page = self
+            .inputs
+            .get(Cpu::current())
+            .ok_or(Status::INVALID_VP_INDEX)?;
         let output = page.word(0).ok_or(Status::INVALID_PARAMETER)?;
         output.store(0, Relaxed);
         // SAFETY: The output is a page of this CPU's, which nobody else uses while interrupts are off.
-        unsafe { self.call(Control::new(Code::EXT_QUERY_CAPABILITIES), 0, page.physical_address()) }.ok()?;
+        unsafe {
+            self.call(
+                Control::new(Code::EXT_QUERY_CAPABILITIES),
+                0,
+                page.physical_address(),
+            )
+        }
+        .ok()?;
         Ok(output.load(Relaxed))
     }
 
@@ -158,10 +182,13 @@ impl Hypercalls {
             return Err(Status::INVALID_PARAMETER);
         }
         let count = u16::try_from(pages.len()).map_err(|_| Status::INVALID_PARAMETER)?;
-        let mut rep =
-            Rep::new(Control::new(Code::FLUSH_VIRTUAL_ADDRESS_LIST), count).ok_or(Status::INVALID_PARAMETER)?;
+        let mut rep = Rep::new(Control::new(Code::FLUSH_VIRTUAL_ADDRESS_LIST), count)
+            .ok_or(Status::INVALID_PARAMETER)?;
         let _off = InterruptsOff::new();
-        let page = self.inputs.get(Cpu::current()).ok_or(Status::INVALID_VP_INDEX)?;
+        let page = self
+            .inputs
+            .get(Cpu::current())
+            .ok_or(Status::INVALID_VP_INDEX)?;
         for (index, value) in Iterator::chain(HEADER.iter(), pages).enumerate() {
             if let Some(word) = page.word(index) {
                 word.store(*value, Relaxed);
@@ -184,7 +211,9 @@ impl Drop for Hypercalls {
         if self.route == Route::Kernel {
             return;
         }
-        let Ok(value) = msr::read(HYPERCALL) else { return };
+        let Ok(value) = msr::read(HYPERCALL) else {
+            return;
+        };
         // SAFETY: This takes back what `new` gave; nobody can call any more, since `self` is going.
         let disabled = unsafe { msr::write(HYPERCALL, OverlayPage(value).disable().0) };
         // SAFETY: 0 says that no operating system is there.

@@ -55,7 +55,11 @@ pub struct IrqLock<T> {
 
 impl<T> IrqLock<T> {
     /// A lock around `data`; use [`new_irq_lock!`](crate::new_irq_lock).
-    pub fn new(data: T, name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
+    pub fn new(
+        data: T,
+        name: &'static CStr,
+        key: Pin<&'static LockClassKey>,
+    ) -> impl PinInit<Self> {
         pin_init!(Self {
             inner <- SpinLock::new(data, name, key),
         })
@@ -75,7 +79,11 @@ impl<T> IrqLock<T> {
 #[macro_export]
 macro_rules! new_irq_lock {
     ($data:expr) => {
-        $crate::IrqLock::new($data, kernel::c_str!(concat!(file!(), ":", line!())), kernel::static_lock_class!())
+        $crate::IrqLock::new(
+            $data,
+            kernel::c_str!(concat!(file!(), ":", line!())),
+            kernel::static_lock_class!(),
+        )
     };
 }
 

@@ -33,7 +33,9 @@ impl HostPage {
     /// `AllocError` without memory.
     pub fn new() -> Result<Self, AllocError> {
         // SAFETY: The allocator has no preconditions in process context.
-        let address = unsafe { bindings::get_free_pages_noprof(bindings::GFP_KERNEL | bindings::__GFP_ZERO, 0) };
+        let address = unsafe {
+            bindings::get_free_pages_noprof(bindings::GFP_KERNEL | bindings::__GFP_ZERO, 0)
+        };
         // INVARIANT: What the allocator returned, non-null.
         NonNull::new(address as *mut u8)
             .map(|address| Self { address })
@@ -67,7 +69,9 @@ impl HostPage {
     pub fn set_bit(&self, bit: usize) {
         if bit < HV_PAGE_SIZE * 8 {
             // SAFETY: In bounds; the operation is atomic.
-            unsafe { hv_bindings::rust_helper_hv_sync_set_bit(bit as isize, self.address.as_ptr().cast()) };
+            unsafe {
+                hv_bindings::rust_helper_hv_sync_set_bit(bit as isize, self.address.as_ptr().cast())
+            };
         }
     }
 

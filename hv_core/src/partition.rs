@@ -2,6 +2,7 @@
 
 //! The partition that this kernel runs in: what the hypervisor is, and the ways to talk to it.
 
+use crate::compat::eopnotsupp;
 use crate::synic::Enabled;
 use crate::{cpuid, Hypercalls, Synic};
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -55,12 +56,16 @@ fn check() -> Result<Hypervisor> {
     })?;
     // SAFETY: The function only looks at a pointer.
     if unsafe { hv_bindings::rust_helper_hv_builtin_vmbus() } {
-        pr_err!("the kernel's built-in VMBus is active; boot with {NATIVE_MODE} to use this module\n");
+        pr_err!(
+            "the kernel's built-in VMBus is active; boot with {NATIVE_MODE} to use this module\n"
+        );
         return Err(EBUSY);
     }
     if hypervisor.privileges.contains(Privileges::ISOLATION) {
-        pr_err!("isolated (confidential) VMs are not supported yet; use the kernel's own drivers\n");
-        return Err(EOPNOTSUPP);
+        pr_err!(
+            "isolated (confidential) VMs are not supported yet; use the kernel's own drivers\n"
+        );
+        return Err(eopnotsupp());
     }
     if !hypervisor.privileges.contains(Privileges::HYPERCALL_MSRS) {
         pr_err!("the hypervisor offers no hypercalls to this partition\n");
@@ -74,14 +79,25 @@ impl Partition {
     fn new() -> Result<Self> {
         let hypervisor = check()?;
         let hypercalls = Hypercalls::new()?;
-        let deprecated = hypervisor.recommendations.contains(Recommendations::DEPRECATING_AEOI);
+        let deprecated = hypervisor
+            .recommendations
+            .contains(Recommendations::DEPRECATING_AEOI);
         let synic = Synic::new(!deprecated)?;
-        let interrupts = hypercalls.through_kernel() && hypervisor.privileges.contains(Privileges::SYNIC_MSRS);
-        let enabled = interrupts.then(|| Enabled::new(synic.clone())).transpose()?;
+        let interrupts =
+            hypercalls.through_kernel() && hypervisor.privileges.contains(Privileges::SYNIC_MSRS);
+        let enabled = interrupts
+            .then(|| Enabled::new(synic.clone()))
+            .transpose()?;
         if enabled.is_none() {
             pr_warn!("this kernel has no interrupt vector for Hyper-V, so there are hypercalls but no VMBus\n");
         }
-        Ok(Self { enabled, synic, hypercalls, hypervisor, debugfs: Dir::new(c"viridian") })
+        Ok(Self {
+            enabled,
+            synic,
+            hypercalls,
+            hypervisor,
+            debugfs: Dir::new(c"viridian"),
+        })
     }
 
     /// What CPUID said.

@@ -46,7 +46,9 @@ impl<T: Send + Sync> RcuSlot<T> {
     /// Process context; sleeps for a grace period where there was something.
     pub fn replace(&self, new: Option<KBox<T>>) -> Option<KBox<T>> {
         // INVARIANT: The new pointer is null or comes from a box.
-        let old = self.pointer.xchg(new.map_or(ptr::null_mut(), KBox::into_raw), Full);
+        let old = self
+            .pointer
+            .xchg(new.map_or(ptr::null_mut(), KBox::into_raw), Full);
         if old.is_null() {
             return None;
         }

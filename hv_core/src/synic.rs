@@ -3,17 +3,18 @@
 //! The synthetic interrupt controller of each CPU: message and event flag pages, the VMBus SINT, and the dispatch of
 //! its interrupt (TLFS section 11).
 
+use crate::compat::full_barrier;
 use crate::cpuhp::{Cpu, Hotplug, HotplugLock, HotplugState};
-use crate::{msr, HostPage, PerCpu, RcuSlot};
+use crate::{msr, HostPage, InterruptsOff, PerCpu, RcuSlot};
 use core::fmt;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use hvdef::msr::{sint, OverlayPage, Scontrol, Sint, EOM, SCONTROL, SIEFP, SIMP, VP_INDEX};
 use hvdef::synic::{
-    event_flags, MessageType, EVENT_FLAGS_SIZE, EVENT_FLAG_WORDS, FLAGS_OFFSET, FLAG_PENDING, MESSAGE_SIZE, VMBUS_SINT,
+    event_flags, MessageType, EVENT_FLAGS_SIZE, EVENT_FLAG_WORDS, FLAGS_OFFSET, FLAG_PENDING,
+    MESSAGE_SIZE, VMBUS_SINT,
 };
 use kernel::prelude::*;
 use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed, Release};
-use kernel::sync::barrier::smp_mb;
 use kernel::sync::Arc;
 
 /// A private copy of a message slot.
@@ -116,7 +117,9 @@ impl CpuSynic {
     /// Masks the SINT and takes the pages back. On the CPU itself; any context, also after a panic.
     fn disable(&self) {
         self.enabled.store(false, Relaxed);
-        let Some(sint_msr) = sint(VMBUS_SINT) else { return };
+        let Some(sint_msr) = sint(VMBUS_SINT) else {
+            return;
+        };
         let rewrite = |number: u32, change: &dyn Fn(u64) -> u64| {
             let Ok(value) = msr::read(number) else { return };
             // SAFETY: Every change below takes something back from the hypervisor and gives it nothing. A register
@@ -138,7 +141,11 @@ impl CpuSynic {
         }
         let mut copy = [0; MESSAGE_SIZE];
         for (index, bytes) in copy.chunks_exact_mut(8).enumerate() {
-            let word = if index == 0 { header } else { self.messages.word(first + index)?.load(Relaxed) };
+            let word = if index == 0 {
+                header
+            } else {
+                self.messages.word(first + index)?.load(Relaxed)
+            };
             bytes.copy_from_slice(&word.to_le_bytes());
         }
         Some(copy)
@@ -147,13 +154,15 @@ impl CpuSynic {
     /// Frees the VMBus slot, and asks for the next message if one waits. On the CPU itself.
     fn free_slot(&self) {
         let first = sint_word(MESSAGE_SIZE);
-        let (Some(message_type), Some(header)) = (self.messages.word32(first * 2), self.messages.word(first)) else {
+        let (Some(message_type), Some(header)) =
+            (self.messages.word32(first * 2), self.messages.word(first))
+        else {
             return;
         };
         message_type.store(MessageType::NONE.0, Release);
         // The hypervisor sets the pending flag while the slot is taken, and looks at the slot after setting it.
         // Freeing first and looking after a full barrier means that one of the two sees the other.
-        smp_mb(Full);
+        full_barrier();
         if header.load(Relaxed).to_le_bytes()[FLAGS_OFFSET] & FLAG_PENDING != 0 {
             // SAFETY: EOM asks for the delivery of a queued message into the page that is the hypervisor's anyway.
             let _ = unsafe { msr::write(EOM, 0) };
@@ -164,7 +173,9 @@ impl CpuSynic {
     ///
     /// One message for each interrupt: EOM brings the next by an interrupt of its own, so this does not loop.
     fn deliver_message(&self, cpu: Cpu, handler: &dyn InterruptHandler) {
-        let Some(copy) = self.copy_message() else { return };
+        let Some(copy) = self.copy_message() else {
+            return;
+        };
         let [a, b, c, d, ..] = copy;
         if MessageType(u32::from_le_bytes([a, b, c, d])) == MessageType::TIMER_EXPIRED {
             self.timer_count.fetch_add(1, Relaxed);
@@ -180,7 +191,9 @@ impl CpuSynic {
     /// Takes and delivers the event flags of the VMBus SINT. Hardirq.
     fn deliver_events(&self, handler: &dyn InterruptHandler) {
         for index in 0..EVENT_FLAG_WORDS {
-            let Some(word) = self.events.word(sint_word(EVENT_FLAGS_SIZE) + index) else { return };
+            let Some(word) = self.events.word(sint_word(EVENT_FLAGS_SIZE) + index) else {
+                return;
+            };
             if word.load(Relaxed) == 0 {
                 continue;
             }
@@ -215,7 +228,8 @@ fn active() -> Option<&'static Synic> {
 /// The vector's handler. Hardirq.
 unsafe extern "C" fn interrupt() {
     let cpu = Cpu::current();
-    let Some((synic, state)) = active().and_then(|synic| Some((synic, synic.cpus.get(cpu)?))) else {
+    let Some((synic, state)) = active().and_then(|synic| Some((synic, synic.cpus.get(cpu)?)))
+    else {
         return;
     };
     state.interrupts.fetch_add(1, Relaxed);
@@ -230,7 +244,10 @@ impl Hotplug for Synic {
         let synic = active().ok_or(ENODEV)?;
         let state = synic.cpus.get(cpu).ok_or(EINVAL)?;
         state.enable(synic.auto_eoi).inspect_err(|error| {
-            pr_err!("the SynIC of CPU {} cannot be enabled: {error:?}\n", cpu.number());
+            pr_err!(
+                "the SynIC of CPU {} cannot be enabled: {error:?}\n",
+                cpu.number()
+            );
         })
     }
 
@@ -242,6 +259,11 @@ impl Hotplug for Synic {
         }
         if let Some(state) = synic.cpus.get(cpu) {
             state.disable();
+            // What came before and was not yet an interrupt would be lost otherwise.
+            let _off = InterruptsOff::new();
+            synic
+                .handler
+                .with(|handler| state.deliver_events(&**handler));
         }
         Ok(())
     }
@@ -265,7 +287,10 @@ impl Enabled {
         SYNIC.store(Arc::as_ptr(&synic).cast_mut(), Ordering::Release);
         // SAFETY: `interrupt` is a function of this module, and `Drop` removes it.
         unsafe { hv_bindings::hv_setup_vmbus_handler(Some(interrupt)) };
-        let mut enabled = Self { hotplug: None, _synic: synic };
+        let mut enabled = Self {
+            hotplug: None,
+            _synic: synic,
+        };
         enabled.hotplug = Some(HotplugState::new(c"viridian/synic:online")?);
         Ok(enabled)
     }
@@ -291,7 +316,14 @@ impl Synic {
     /// `ENOMEM`.
     pub(crate) fn new(auto_eoi: bool) -> Result<Arc<Self>> {
         let cpus = PerCpu::new(|_| CpuSynic::new())?;
-        Ok(Arc::new(Self { cpus, auto_eoi, handler: RcuSlot::new() }, GFP_KERNEL)?)
+        Ok(Arc::new(
+            Self {
+                cpus,
+                auto_eoi,
+                handler: RcuSlot::new(),
+            },
+            GFP_KERNEL,
+        )?)
     }
 
     /// Sets who gets messages and events, or with `None` ends that: afterwards nobody calls the old handler any
@@ -301,7 +333,9 @@ impl Synic {
     ///
     /// `ENOMEM`, never for `None`.
     pub fn set_handler(&self, handler: Option<Arc<dyn InterruptHandler>>) -> Result {
-        let new = handler.map(|handler| KBox::new(handler, GFP_KERNEL)).transpose()?;
+        let new = handler
+            .map(|handler| KBox::new(handler, GFP_KERNEL))
+            .transpose()?;
         let _no_hotplug = HotplugLock::new();
         drop(self.handler.replace(new));
         Ok(())
@@ -315,7 +349,8 @@ impl Synic {
     pub fn resume(&self, cpu: Cpu) -> Result {
         let state = self.cpus.get(cpu).ok_or(EINVAL)?;
         cpu.call(|| {
-            self.handler.with(|handler| state.deliver_message(cpu, &**handler));
+            self.handler
+                .with(|handler| state.deliver_message(cpu, &**handler));
         })
     }
 
@@ -331,7 +366,9 @@ impl Synic {
     #[must_use]
     pub fn poll(&self, mut wanted: impl FnMut(&MessageCopy) -> bool) -> bool {
         Cpu::possible().any(|cpu| {
-            let Some(state) = self.cpus.get(cpu) else { return false };
+            let Some(state) = self.cpus.get(cpu) else {
+                return false;
+            };
             let found = state.copy_message().is_some_and(|copy| wanted(&copy));
             // A message that is not the wanted one may block the slot for it.
             state.free_slot();
@@ -358,14 +395,23 @@ impl Synic {
 
 impl fmt::Display for Synic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "cpu vp   state    interrupts   messages     events     timers       busy")?;
+        writeln!(
+            f,
+            "cpu vp   state    interrupts   messages     events     timers       busy"
+        )?;
         for cpu in Cpu::possible() {
-            let (Some(state), Some(vp)) = (self.cpus.get(cpu), self.vp_index(cpu)) else { continue };
+            let (Some(state), Some(vp)) = (self.cpus.get(cpu), self.vp_index(cpu)) else {
+                continue;
+            };
             writeln!(
                 f,
                 "{:<3} {vp:<4} {:<8} {:>10} {:>10} {:>10} {:>10} {:>10}",
                 cpu.number(),
-                if state.enabled.load(Relaxed) { "enabled" } else { "disabled" },
+                if state.enabled.load(Relaxed) {
+                    "enabled"
+                } else {
+                    "disabled"
+                },
                 state.interrupts.load(Relaxed),
                 state.message_count.load(Relaxed),
                 state.event_count.load(Relaxed),

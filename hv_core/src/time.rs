@@ -2,10 +2,10 @@
 
 //! Partition reference time, from the reference TSC page where the kernel has one and from the MSR otherwise.
 
+use crate::compat::read_barrier;
 use crate::msr;
 use hvdef::time::{Snapshot, TscPage, TscReference};
 use kernel::error::Result;
-use kernel::sync::barrier::{smp_mb, Read};
 
 /// How often a page that the hypervisor is updating is read again before the MSR is asked.
 const PATIENCE: usize = 16;
@@ -16,9 +16,14 @@ const PATIENCE: usize = 16;
 ///
 /// `EIO` if the partition has no reference counter.
 pub fn reference_time() -> Result<u64> {
-    match (0..PATIENCE).map(|_| read_tsc_page()).find(|s| *s != Snapshot::Torn) {
+    match (0..PATIENCE)
+        .map(|_| read_tsc_page())
+        .find(|s| *s != Snapshot::Torn)
+    {
         // SAFETY: RDTSC has no preconditions.
-        Some(Snapshot::Valid(reference)) => Ok(reference.time(unsafe { hv_bindings::rust_helper_hv_rdtsc() })),
+        Some(Snapshot::Valid(reference)) => {
+            Ok(reference.time(unsafe { hv_bindings::rust_helper_hv_rdtsc() }))
+        }
         _ => msr::read(hvdef::msr::TIME_REF_COUNT),
     }
 }
@@ -26,7 +31,8 @@ pub fn reference_time() -> Result<u64> {
 /// One attempt to read the kernel's reference TSC page.
 fn read_tsc_page() -> Snapshot {
     // The kernel turns the page off before a kexec by this register, and never moves it while it is on.
-    let enabled = msr::read(hvdef::msr::REFERENCE_TSC).is_ok_and(|value| hvdef::msr::OverlayPage(value).enabled());
+    let enabled = msr::read(hvdef::msr::REFERENCE_TSC)
+        .is_ok_and(|value| hvdef::msr::OverlayPage(value).enabled());
     // SAFETY: The function has no preconditions.
     let page = unsafe { hv_bindings::rust_helper_hv_tsc_page() }.cast::<TscPage>();
     if !enabled || page.is_null() {
@@ -36,10 +42,10 @@ fn read_tsc_page() -> Snapshot {
     // reads of single fields, through pointers that are never made references.
     unsafe {
         let sequence = (&raw const (*page).sequence).read_volatile();
-        smp_mb(Read);
+        read_barrier();
         let scale = (&raw const (*page).scale).read_volatile();
         let offset = (&raw const (*page).offset).read_volatile();
-        smp_mb(Read);
+        read_barrier();
         let after = (&raw const (*page).sequence).read_volatile();
         TscReference::snapshot(sequence.get(), scale.get(), offset.get(), after.get())
     }

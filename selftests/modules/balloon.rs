@@ -7,6 +7,7 @@
 //! channel: GPADL, open, both directions of the ring, interrupts and close, against a host that is not ours.
 
 use core::fmt;
+use hv_core::compat::eproto;
 use hv_core::partition;
 use kernel::debugfs::File;
 use kernel::device::Core;
@@ -16,7 +17,10 @@ use kernel::sync::Arc;
 use kernel::time::delay::fsleep;
 use kernel::time::Delta;
 use kernel::workqueue::{impl_has_work, new_work, system_long, Work, WorkItem};
-use vmbus::{class, ClosedChannel, Device, Handler, OpenChannel, OpenOptions, OutgoingPacket, Packets, Reply, SharedPages};
+use vmbus::{
+    class, ClosedChannel, Device, Handler, OpenChannel, OpenOptions, OutgoingPacket, Packets,
+    Reply, SharedPages,
+};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -133,14 +137,17 @@ impl Handler for Inbox {
     fn receive(&self, packets: &mut Packets<'_>) {
         while let Some(packet) = packets.next() {
             self.received.fetch_add(1, Relaxed);
-            let reply = Response::read_from_prefix(packet.payload).ok().and_then(|(response, _)| {
-                let reply = match response.header.message_type.get() {
-                    message::VERSION_RESPONSE => &self.version,
-                    message::CAPABILITIES_RESPONSE => &self.capabilities,
-                    _ => return None,
-                };
-                Some((reply, response.accepted.get() & 1 == 1))
-            });
+            let reply =
+                Response::read_from_prefix(packet.payload)
+                    .ok()
+                    .and_then(|(response, _)| {
+                        let reply = match response.header.message_type.get() {
+                            message::VERSION_RESPONSE => &self.version,
+                            message::CAPABILITIES_RESPONSE => &self.capabilities,
+                            _ => return None,
+                        };
+                        Some((reply, response.accepted.get() & 1 == 1))
+                    });
             match reply {
                 Some((reply, accepted)) => reply.complete(accepted),
                 None => {
@@ -229,7 +236,7 @@ impl Session {
     fn accepted(reply: &Reply<bool>) -> Result {
         match reply.wait(ANSWER_MS) {
             Some(true) => Ok(()),
-            Some(false) => Err(EPROTO),
+            Some(false) => Err(eproto()),
             None => Err(ETIMEDOUT),
         }
     }
@@ -278,7 +285,10 @@ impl vmbus::Driver for Balloon {
     const ID_TABLE: vmbus::IdTable<()> = &TABLE;
     const PROBE_ASYNCHRONOUSLY: bool = false;
 
-    fn probe<'bound>(device: &'bound Device<Core<'_>>, _info: Option<&'bound ()>) -> impl PinInit<Self, Error> + 'bound {
+    fn probe<'bound>(
+        device: &'bound Device<Core<'_>>,
+        _info: Option<&'bound ()>,
+    ) -> impl PinInit<Self, Error> + 'bound {
         pin_init::pin_init_scope(move || {
             let inbox = Arc::new(
                 Inbox {
@@ -290,9 +300,17 @@ impl vmbus::Driver for Balloon {
                 GFP_KERNEL,
             )?;
             // As large as the stock driver's: rings of 16 KiB, packets of up to two pages.
-            let options = OpenOptions { out_pages: 5, in_pages: 5, max_packet: 2 * 4096, user_data: [0; 120] };
+            let options = OpenOptions {
+                out_pages: 5,
+                in_pages: 5,
+                max_packet: 2 * 4096,
+                user_data: [0; 120],
+            };
             let channel = ClosedChannel::take(device.channel())?.open(&options, inbox.clone())?;
-            let pages = Arc::new(SharedPages::new(LENT_PAGES, device.channel().target_cpu())?, GFP_KERNEL)?;
+            let pages = Arc::new(
+                SharedPages::new(LENT_PAGES, device.channel().target_cpu())?,
+                GFP_KERNEL,
+            )?;
             drop(channel.lend(pages)?);
             let session = Arc::pin_init(
                 pin_init!(Session {

@@ -51,14 +51,19 @@ impl AcpiDevice {
     pub(crate) fn find() -> Result<Self> {
         let found = IDS.iter().find_map(|id| {
             // SAFETY: The id is a string; null and -1 stand for any unique id and any revision.
-            NonNull::new(unsafe { bindings::acpi_dev_get_first_match_dev(id.as_char_ptr(), ptr::null(), -1) })
+            NonNull::new(unsafe {
+                bindings::acpi_dev_get_first_match_dev(id.as_char_ptr(), ptr::null(), -1)
+            })
         });
         let Some(device) = found else {
             pr_err!("the firmware describes no VMBus: no ACPI device VMBUS, VMBus or MSFT1000\n");
             return Err(ENODEV);
         };
         // INVARIANT: The search took a reference.
-        let mut this = Self { device, mmio: KVec::new() };
+        let mut this = Self {
+            device,
+            mmio: KVec::new(),
+        };
         let mut current = device.as_ptr();
         while !current.is_null() && this.mmio.is_empty() {
             this.read_ranges(current)?;
@@ -76,7 +81,9 @@ impl AcpiDevice {
         // SAFETY: As above.
         unsafe { (*list.get()).prev = list.get() };
         // SAFETY: The list is empty; without a filter every resource is added.
-        if unsafe { bindings::acpi_dev_get_resources(device, list.get(), None, ptr::null_mut()) } < 0 {
+        if unsafe { bindings::acpi_dev_get_resources(device, list.get(), None, ptr::null_mut()) }
+            < 0
+        {
             return Ok(());
         }
         let mut result = Ok(());
@@ -112,7 +119,9 @@ impl AcpiDevice {
 
 impl fmt::Display for AcpiDevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.mmio.iter().try_for_each(|range| writeln!(f, "{:#x}-{:#x}", range.start, range.end))
+        self.mmio
+            .iter()
+            .try_for_each(|range| writeln!(f, "{:#x}-{:#x}", range.start, range.end))
     }
 }
 

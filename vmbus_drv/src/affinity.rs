@@ -2,6 +2,7 @@
 
 //! Which CPU the events of a channel interrupt.
 
+use crate::isolation;
 use hv_core::Cpu;
 use kernel::prelude::*;
 use vmbus_proto::{Class, Offer};
@@ -14,12 +15,6 @@ pub(crate) struct Affinity {
     next_node: i32,
 }
 
-/// Whether `cpu` may have the interrupts of devices, which an administrator can forbid (`isolcpus=managed_irq`).
-fn is_eligible(cpu: Cpu) -> bool {
-    // SAFETY: The number is that of a possible CPU.
-    cpu.online() && unsafe { hv_bindings::rust_helper_hv_is_managed_irq_cpu(cpu.number()) }
-}
-
 impl Affinity {
     /// Nobody has a channel. Process context.
     ///
@@ -27,7 +22,10 @@ impl Affinity {
     ///
     /// `ENOMEM`.
     pub(crate) fn new() -> Result<Self> {
-        Ok(Self { load: KVVec::from_elem(0, Cpu::count(), GFP_KERNEL)?, next_node: 0 })
+        Ok(Self {
+            load: KVVec::from_elem(0, Cpu::count(), GFP_KERNEL)?,
+            next_node: 0,
+        })
     }
 
     /// Chooses a CPU for a channel that was offered, and counts it.
@@ -36,7 +34,11 @@ impl Affinity {
     /// within a node to the CPU with the fewest.
     pub(crate) fn assign(&mut self, offer: &Offer, connect: Cpu) -> Cpu {
         let fast = Class::find(&offer.class).is_some_and(|class| class.performance);
-        let cpu = if fast { self.pick(|_| true).unwrap_or(connect) } else { connect };
+        let cpu = if fast {
+            self.pick(|_| true).unwrap_or(connect)
+        } else {
+            connect
+        };
         self.add(cpu);
         cpu
     }
@@ -44,7 +46,9 @@ impl Affinity {
     /// Chooses another CPU for a channel whose CPU `old` goes offline, of the same node if possible, and counts it.
     pub(crate) fn reassign(&mut self, old: Cpu, connect: Cpu) -> Cpu {
         let near = self.least_loaded(|cpu| cpu != old && cpu.node() == old.node());
-        let cpu = near.or_else(|| self.least_loaded(|cpu| cpu != old)).unwrap_or(connect);
+        let cpu = near
+            .or_else(|| self.least_loaded(|cpu| cpu != old))
+            .unwrap_or(connect);
         self.add(cpu);
         cpu
     }
@@ -76,7 +80,7 @@ impl Affinity {
     /// The eligible CPU with the fewest channels among the wanted ones.
     fn least_loaded(&self, wanted: impl Fn(Cpu) -> bool) -> Option<Cpu> {
         Cpu::possible()
-            .filter(|cpu| is_eligible(*cpu) && wanted(*cpu))
+            .filter(|cpu| cpu.online() && isolation::takes_managed_irqs(*cpu) && wanted(*cpu))
             .min_by_key(|cpu| self.load.get(cpu.index()).copied().unwrap_or(u32::MAX))
     }
 }

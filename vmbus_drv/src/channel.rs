@@ -8,7 +8,7 @@ use crate::device::RegisteredDevice;
 use crate::open::Rings;
 use crate::request::{post, request_errno};
 use crate::workqueue;
-use hv_core::{ratelimited, partition, Cpu, RcuSlot};
+use hv_core::{partition, ratelimited, Cpu, RcuSlot};
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::{Arc, Mutex};
@@ -239,14 +239,26 @@ impl Channel {
         if cpu == self.target_cpu() {
             return Ok(());
         }
-        let vp = partition().and_then(|partition| partition.synic().vp_index(cpu)).filter(|_| cpu.online());
+        let vp = partition()
+            .and_then(|partition| partition.synic().vp_index(cpu))
+            .filter(|_| cpu.online());
         let (vp, relid) = (vp.ok_or(EINVAL)?, self.offer.relid);
         if self.connection.state.lock().client.answers_retarget() {
-            let answer =
-                self.connection.ask(|client| Ok((Request::ModifyChannel(relid), client.modify_channel(relid, vp)?)))?;
+            let answer = self.connection.ask(|client| {
+                Ok((
+                    Request::ModifyChannel(relid),
+                    client.modify_channel(relid, vp)?,
+                ))
+            })?;
             answer.ok()?;
         } else {
-            let message = self.connection.state.lock().client.modify_channel(relid, vp).map_err(request_errno)?;
+            let message = self
+                .connection
+                .state
+                .lock()
+                .client
+                .modify_channel(relid, vp)
+                .map_err(request_errno)?;
             post(&message)?;
         }
         self.set_target(cpu);
@@ -267,7 +279,11 @@ impl Channel {
     pub fn monitor(&self, direction: Direction) -> Option<MonitorState> {
         let position = self.monitor_position()?;
         let [from_host, to_host] = &self.connection.monitor_pages;
-        let page = if direction == Direction::In { from_host } else { to_host };
+        let page = if direction == Direction::In {
+            from_host
+        } else {
+            to_host
+        };
         let word = |offset: usize| page.word32(offset / 4).map_or(0, |word| word.load(Relaxed));
         let latency = word(position.latency_offset()).to_le_bytes();
         let [low, high] = if position.latency_offset() % 4 == 0 {
@@ -293,14 +309,26 @@ impl Channel {
             Some(position) => {
                 let [_, to_host] = &self.connection.monitor_pages;
                 let bit = position.mask().trailing_zeros() as usize;
-                to_host.set_bit(position.pending_offset().saturating_mul(8).saturating_add(bit));
+                to_host.set_bit(
+                    position
+                        .pending_offset()
+                        .saturating_mul(8)
+                        .saturating_add(bit),
+                );
             }
             None => {
                 let signal = |partition: &hv_core::Partition| {
-                    partition.hypercalls().signal_event(self.offer.connection_id)
+                    partition
+                        .hypercalls()
+                        .signal_event(self.offer.connection_id)
                 };
                 if let Some(Err(status)) = partition().map(signal) {
-                    ratelimited!(pr_warn, "signal of channel {} failed: {:?}\n", relid, status);
+                    ratelimited!(
+                        pr_warn,
+                        "signal of channel {} failed: {:?}\n",
+                        relid,
+                        status
+                    );
                 }
             }
         }
@@ -382,7 +410,10 @@ impl Channel {
         *device = match RegisteredDevice::new(parent.as_device(), self.clone()) {
             Ok(registered) => DeviceState::Registered(registered),
             Err(error) => {
-                pr_err!("the device of channel {} cannot be made: {error:?}\n", self.offer.relid.get());
+                pr_err!(
+                    "the device of channel {} cannot be made: {error:?}\n",
+                    self.offer.relid.get()
+                );
                 DeviceState::Gone
             }
         };
@@ -396,9 +427,14 @@ impl Channel {
             DeviceState::Pending | DeviceState::Gone => Ok(()),
         };
         if added.is_err() || shown.is_err() {
-            ratelimited!(pr_warn, "sub-channel {} is incomplete for want of memory\n", subchannel.offer.relid.get());
+            ratelimited!(
+                pr_warn,
+                "sub-channel {} is incomplete for want of memory\n",
+                subchannel.offer.relid.get()
+            );
         }
-        self.rings.with(|rings| rings.handler().subchannel(subchannel));
+        self.rings
+            .with(|rings| rings.handler().subchannel(subchannel));
     }
 
     /// Undoes [`Channel::attach`].
@@ -406,7 +442,9 @@ impl Channel {
         if let DeviceState::Registered(device) = &*self.device.lock() {
             device.remove_channel(subchannel);
         }
-        self.subchannels.lock().retain(|channel| !Arc::ptr_eq(channel, subchannel));
+        self.subchannels
+            .lock()
+            .retain(|channel| !Arc::ptr_eq(channel, subchannel));
     }
 
     /// Takes the device, and with it the driver, from the channel. Process context.
@@ -494,7 +532,10 @@ impl Channels {
 
     /// An event came. Hardirq.
     pub(crate) fn event(&self, flag: u32) {
-        if let Some(slot) = usize::try_from(flag).ok().and_then(|index| self.0.get(index)) {
+        if let Some(slot) = usize::try_from(flag)
+            .ok()
+            .and_then(|index| self.0.get(index))
+        {
             slot.with(Channel::event);
         }
     }

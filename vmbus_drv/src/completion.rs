@@ -11,7 +11,7 @@ use kernel::types::Opaque;
 
 /// The place of one answer: completed at most once, waited for at most once.
 #[pin_data]
-pub(crate) struct Reply<T> {
+pub struct Reply<T> {
     /// Wakes the waiter.
     #[pin]
     done: Opaque<bindings::completion>,
@@ -31,7 +31,7 @@ impl<T: Send + Unpin> Reply<T> {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new() -> Result<Arc<Self>> {
+    pub fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 // SAFETY: The slot is valid for writes, and pinned from here on.
@@ -42,17 +42,19 @@ impl<T: Send + Unpin> Reply<T> {
         )
     }
 
-    /// Gives the answer and wakes the waiter. Process context.
-    pub(crate) fn complete(&self, value: T) {
+    /// Gives the answer and wakes the waiter. Process or softirq context.
+    pub fn complete(&self, value: T) {
         *self.value.lock() = Some(value);
         // SAFETY: The completion was initialised in place.
         unsafe { bindings::complete(self.done.get()) };
     }
 
     /// Waits up to `timeout_ms` milliseconds for the answer; `None` if there was none. Process context.
-    pub(crate) fn wait(&self, timeout_ms: u32) -> Option<T> {
+    pub fn wait(&self, timeout_ms: u32) -> Option<T> {
         // SAFETY: The completion was initialised in place; process context is this function's own condition.
-        unsafe { bindings::wait_for_completion_timeout(self.done.get(), msecs_to_jiffies(timeout_ms)) };
+        unsafe {
+            bindings::wait_for_completion_timeout(self.done.get(), msecs_to_jiffies(timeout_ms))
+        };
         self.value.lock().take()
     }
 }

@@ -9,14 +9,20 @@ use crate::channel::{Channel, Channels};
 use crate::enumeration::Enumeration;
 use crate::mshyperv::Handlers;
 use crate::request::{post, post_once, request_errno, Answer, State};
-use crate::{delay, parameters, workqueue};
-use hv_core::{ratelimited, partition, Cpu, Delivery, HostPage, InterruptHandler, IrqLock, MessageCopy, Partition, PostError};
+use crate::{delay, moduleparam, workqueue};
+use hv_core::compat::{enotconn, eprotonosupport};
+use hv_core::{
+    partition, ratelimited, Cpu, Delivery, HostPage, InterruptHandler, IrqLock, MessageCopy,
+    Partition, PostError,
+};
 use hvdef::synic::Message;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Full, Relaxed};
 use kernel::sync::{Arc, Mutex};
 use kernel::workqueue::{impl_has_work, new_work, system_long, Work, WorkItem};
-use vmbus_proto::{is_unload_response, unload_message, Class, Contact, Event, Outgoing, Relid, Request, Version};
+use vmbus_proto::{
+    is_unload_response, unload_message, Class, Contact, Event, Outgoing, Relid, Request, Version,
+};
 
 /// How many messages can wait for the worker. More stay in the SynIC's slot and with the hypervisor.
 const INBOX_SIZE: usize = 64;
@@ -37,7 +43,12 @@ impl Inbox {
     /// An empty inbox. Process context.
     fn new() -> Result<Self> {
         let messages = KVVec::from_elem([0; size_of::<MessageCopy>()], INBOX_SIZE, GFP_KERNEL)?;
-        Ok(Self { messages, first: 0, count: 0, stalled: None })
+        Ok(Self {
+            messages,
+            first: 0,
+            count: 0,
+            stalled: None,
+        })
     }
 
     /// Adds a copy, if there is room. Hardirq.
@@ -166,7 +177,8 @@ impl Connection {
     pub(crate) fn set_interrupt_bit(&self, relid: usize) {
         /// Bits in the lower half, where hosts before 5.0 signal the guest.
         const UPPER_HALF: usize = hv_core::HV_PAGE_SIZE * 8 / 2;
-        self.interrupt_page.set_bit(UPPER_HALF.saturating_add(relid));
+        self.interrupt_page
+            .set_bit(UPPER_HALF.saturating_add(relid));
     }
 
     /// Makes contact, and returns the version agreed on. Process context.
@@ -183,8 +195,11 @@ impl Connection {
         match answer {
             Answer::Version(version) => Ok(version),
             _ => {
-                pr_err!("the host speaks no VMBus version from {} up\n", format_args!("{}", Version::MINIMUM));
-                Err(EPROTONOSUPPORT)
+                pr_err!(
+                    "the host speaks no VMBus version from {} up\n",
+                    format_args!("{}", Version::MINIMUM)
+                );
+                Err(eprotonosupport())
             }
         }
     }
@@ -194,7 +209,13 @@ impl Connection {
         let (message, reply) = {
             let mut state = self.state.lock();
             let reply = state.wait_for(Request::Contact)?;
-            (state.client.initiate_contact(contact).map_err(request_errno)?, reply)
+            (
+                state
+                    .client
+                    .initiate_contact(contact)
+                    .map_err(request_errno)?,
+                reply,
+            )
         };
         self.post_contact(message);
         self.wait(Request::Contact, &reply)
@@ -205,7 +226,11 @@ impl Connection {
         loop {
             let Err(error) = post(&message) else { return };
             let mut state = self.state.lock();
-            let next = if error == ENXIO { state.client.contact_unreachable().ok() } else { None };
+            let next = if error == ENXIO {
+                state.client.contact_unreachable().ok()
+            } else {
+                None
+            };
             match next {
                 Some(Event::ContactRetry { message: older, .. }) => message = older,
                 _ => return state.answer(Request::Contact, Answer::Refused),
@@ -223,7 +248,9 @@ impl Connection {
         /// Between two lines in the log.
         const NOTICE_MS: u32 = 5_000;
         let connection_id = self.message_connection.xchg(0, Full);
-        let Some(partition) = partition().filter(|_| connection_id != 0) else { return };
+        let Some(partition) = partition().filter(|_| connection_id != 0) else {
+            return;
+        };
         let message = unload_message(connection_id);
         if !(0..PATIENCE_MS / STEP_MS).any(|_| match post_once(&message) {
             Err(PostError::Refused(status)) if status.is_transient_for_post() => {
@@ -269,7 +296,11 @@ impl Connection {
     /// Counts a message that broke the protocol.
     fn count_error(&self, error: &dyn core::fmt::Debug) {
         self.protocol_errors.fetch_add(1, Relaxed);
-        ratelimited!(pr_warn, "the host broke the protocol: {:?}\n", format_args!("{error:?}"));
+        ratelimited!(
+            pr_warn,
+            "the host broke the protocol: {:?}\n",
+            format_args!("{error:?}")
+        );
     }
 
     /// Posts what the protocol client wants posted; without an answer there is nobody to tell of a failure.
@@ -282,28 +313,41 @@ impl Connection {
     /// Carries out an event.
     fn handle_event(self: &Arc<Self>, event: Event) {
         match event {
-            Event::VersionAccepted { version, connection_id } => {
+            Event::VersionAccepted {
+                version,
+                connection_id,
+            } => {
                 self.message_connection.store(connection_id, Relaxed);
-                self.state.lock().answer(Request::Contact, Answer::Version(version));
+                self.state
+                    .lock()
+                    .answer(Request::Contact, Answer::Version(version));
             }
             Event::ContactRetry { message, .. } => self.post_contact(message),
             Event::Refused { .. } => self.state.lock().answer(Request::Contact, Answer::Refused),
             Event::Offered { relid } => self.handle_offer(relid, None),
             Event::SubchannelOffered { primary, relid } => self.handle_offer(relid, Some(primary)),
             Event::OfferRefused { reason, release } => {
-                ratelimited!(pr_warn, "channel {} refused: {reason:?}\n", release.relid().get());
+                ratelimited!(
+                    pr_warn,
+                    "channel {} refused: {reason:?}\n",
+                    release.relid().get()
+                );
                 self.post_or_warn(&release.message());
             }
             Event::AllOffersDelivered => self.state.lock().answer(Request::Offers, Answer::SUCCESS),
             Event::Rescinded { relid, pending } => {
                 let mut state = self.state.lock();
-                pending.iter().for_each(|request| state.answer(request, Answer::Rescinded));
+                pending
+                    .iter()
+                    .for_each(|request| state.answer(request, Answer::Rescinded));
                 state.end_loans_of(relid);
                 drop(state);
                 self.channels.rescind(relid);
             }
             Event::OpenResult { relid, status } => {
-                self.state.lock().answer(Request::Open(relid), Answer::Status(status));
+                self.state
+                    .lock()
+                    .answer(Request::Open(relid), Answer::Status(status));
             }
             Event::LateOpen { relid, ring, close } => {
                 if let Some(message) = close {
@@ -312,7 +356,11 @@ impl Connection {
                 // Nobody waits for this teardown; the loan ends with its answer.
                 let _ = self.tell(|client| client.teardown_gpadl(relid, ring));
             }
-            Event::GpadlCreated { relid, gpadl, status } => {
+            Event::GpadlCreated {
+                relid,
+                gpadl,
+                status,
+            } => {
                 let mut state = self.state.lock();
                 if Answer::Status(status).ok().is_err() {
                     state.end_loan(gpadl);
@@ -326,7 +374,9 @@ impl Connection {
                 state.answer(Request::TeardownGpadl(relid, gpadl), Answer::SUCCESS);
             }
             Event::ModifyResponse { relid, status } => {
-                self.state.lock().answer(Request::ModifyChannel(relid), Answer::Status(status));
+                self.state
+                    .lock()
+                    .answer(Request::ModifyChannel(relid), Answer::Status(status));
             }
             Event::Unloaded => {
                 self.message_connection.store(0, Relaxed);
@@ -340,7 +390,12 @@ impl Connection {
 
     /// Makes a channel of an offer, or gives it back for want of memory.
     fn handle_offer(self: &Arc<Self>, relid: Relid, primary: Option<Relid>) {
-        let offer = self.state.lock().client.channel(relid).map(|channel| channel.offer().clone());
+        let offer = self
+            .state
+            .lock()
+            .client
+            .channel(relid)
+            .map(|channel| channel.offer().clone());
         let Some(offer) = offer else { return };
         let cpu = self.affinity.lock().assign(&offer, self.connect_cpu);
         let primary = primary.and_then(|primary| self.channels.get(primary));
@@ -367,8 +422,10 @@ impl Connection {
         match answer {
             Ok(_) => {}
             // There was no connection.
-            Err(error) if error == ENOTCONN => {}
-            Err(error) => pr_err!("the host did not confirm the end of the connection: {error:?}\n"),
+            Err(error) if error == enotconn() => {}
+            Err(error) => {
+                pr_err!("the host did not confirm the end of the connection: {error:?}\n")
+            }
         }
     }
 
@@ -379,7 +436,11 @@ impl Connection {
     /// `EBUSY` if that cannot be done: the CPU receives messages, or the host cannot confirm a move.
     fn retarget_from(&self, cpu: Cpu) -> Result {
         if cpu == self.connect_cpu {
-            ratelimited!(pr_info, "CPU {} stays online: it receives the host's messages\n", cpu.number());
+            ratelimited!(
+                pr_info,
+                "CPU {} stays online: it receives the host's messages\n",
+                cpu.number()
+            );
             return Err(EBUSY);
         }
         let confirms = self.state.lock().client.answers_retarget();
@@ -400,7 +461,7 @@ impl Connection {
             self.affinity.lock().remove(gone);
             if moved.is_err() {
                 ratelimited!(
-                pr_info,
+                    pr_info,
                     "CPU {} stays online: the host cannot move channel {}\n",
                     cpu.number(),
                     channel.offer().relid.get()
@@ -435,13 +496,21 @@ impl Vmbus {
         let max_version = max_version()?;
         let partition = partition().filter(|partition| partition.has_interrupts());
         let Some(partition) = partition else {
-            pr_err!("no interrupts from the hypervisor, so no VMBus; is nopv on the command line?\n");
+            pr_err!(
+                "no interrupts from the hypervisor, so no VMBus; is nopv on the command line?\n"
+            );
             return Err(ENODEV);
         };
         let enumeration = Enumeration::new(AcpiDevice::find()?)?;
-        let connect_cpu = Cpu::possible().find(|cpu| cpu.online()).unwrap_or(Cpu::FIRST);
+        let connect_cpu = Cpu::possible()
+            .find(|cpu| cpu.online())
+            .unwrap_or(Cpu::FIRST);
         let connection = Connection::new(enumeration, connect_cpu)?;
-        let mut vmbus = Self { _handlers: None, bus: Bus::register()?, connection };
+        let mut vmbus = Self {
+            _handlers: None,
+            bus: Bus::register()?,
+            connection,
+        };
         // From here on dropping `vmbus` undoes everything.
         vmbus.connect(partition, max_version)?;
         Ok(vmbus)
@@ -450,11 +519,18 @@ impl Vmbus {
     /// Makes contact and waits for the devices that the host has now.
     fn connect(&mut self, partition: &Partition, max_version: Version) -> Result {
         let connection = &self.connection;
-        partition.synic().set_handler(Some(Arc::new(Handle(connection.clone()), GFP_KERNEL)?))?;
+        partition
+            .synic()
+            .set_handler(Some(Arc::new(Handle(connection.clone()), GFP_KERNEL)?))?;
         let version = connection.contact(partition, max_version)?;
-        pr_info!("connected to the host, VMBus version {}\n", format_args!("{version}"));
+        pr_info!(
+            "connected to the host, VMBus version {}\n",
+            format_args!("{version}")
+        );
         self._handlers = Some(Handlers::new(connection.clone())?);
-        connection.ask(|client| Ok((Request::Offers, client.request_offers()?)))?.ok()?;
+        connection
+            .ask(|client| Ok((Request::Offers, client.request_offers()?)))?
+            .ok()?;
         connection.enumeration.flush();
         self.warn_of_undriven()
     }
@@ -469,7 +545,10 @@ impl Vmbus {
             }
             warned.push(class, GFP_KERNEL)?;
             let name = Class::find(&class).map_or("unknown", |class| class.description);
-            pr_warn!("no driver for devices of class {} ({name}) yet\n", format_args!("{class}"));
+            pr_warn!(
+                "no driver for devices of class {} ({name}) yet\n",
+                format_args!("{class}")
+            );
         }
         Ok(())
     }
@@ -509,11 +588,14 @@ impl Drop for Vmbus {
 ///
 /// `EINVAL` if it is none of ours.
 fn max_version() -> Result<Version> {
-    let version = Version(parameters::max_version());
+    let version = Version(moduleparam::max_version());
     if Version::SUPPORTED.contains(&version) {
         return Ok(version);
     }
-    pr_err!("max_version={:#x} is no version of ours; these are:\n", version.0);
+    pr_err!(
+        "max_version={:#x} is no version of ours; these are:\n",
+        version.0
+    );
     for known in Version::SUPPORTED {
         pr_err!("  {:#x} ({})\n", known.0, format_args!("{known}"));
     }

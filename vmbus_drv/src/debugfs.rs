@@ -34,8 +34,13 @@ fn show_connection(connection: &Arc<Connection>, f: &mut fmt::Formatter<'_>) -> 
 
 /// Shows a line for each channel.
 fn show_channels(connection: &Arc<Connection>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let Ok(channels) = connection.channels.collect() else { return Err(fmt::Error) };
-    writeln!(f, "relid sub cpu state  instance                              class")?;
+    let Ok(channels) = connection.channels.collect() else {
+        return Err(fmt::Error);
+    };
+    writeln!(
+        f,
+        "relid sub cpu state  instance                              class"
+    )?;
     for channel in &channels {
         let offer = channel.offer();
         write!(

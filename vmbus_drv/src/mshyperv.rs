@@ -62,7 +62,10 @@ impl Handlers {
     /// `ENOMEM`.
     pub(crate) fn new(connection: Arc<Connection>) -> Result<Self> {
         CONNECTION.store(Arc::as_ptr(&connection).cast_mut(), Ordering::Release);
-        let mut handlers = Self { panic: None, _connection: connection };
+        let mut handlers = Self {
+            panic: None,
+            _connection: connection,
+        };
         // SAFETY: Both are functions of this module, and `Drop` removes them.
         unsafe {
             hv_bindings::hv_setup_kexec_handler(Some(on_kexec));

@@ -11,8 +11,8 @@ use kernel::sync::atomic::{Atomic, Full, Relaxed};
 use kernel::sync::{Arc, SpinLock};
 use vmbus_proto::{GpadlId, OpenParams, Request};
 use vmbus_ring::{
-    Control, IncomingPacket, OutgoingPacket, Pending, ReadError, Reader, RingMem, Room, Signal, Snapshot, WriteError,
-    Writer,
+    Control, IncomingPacket, OutgoingPacket, Pending, ReadError, Reader, RingMem, Room, Signal,
+    Snapshot, WriteError, Writer,
 };
 
 /// Packets that one run takes from one channel, before others have their turn.
@@ -113,7 +113,11 @@ pub(crate) struct Rings {
 
 impl Rings {
     /// Sets up both rings in zeroed pages. Process context.
-    fn new(pages: &Arc<SharedPages>, options: &OpenOptions, handler: Arc<dyn Handler>) -> Result<Arc<Self>> {
+    fn new(
+        pages: &Arc<SharedPages>,
+        options: &OpenOptions,
+        handler: Arc<dyn Handler>,
+    ) -> Result<Arc<Self>> {
         let out_ring = Ring::new(pages.clone(), 0, options.out_pages)?;
         let in_ring = Ring::new(pages.clone(), options.out_pages, options.in_pages)?;
         let writer = Writer::new(out_ring.clone()).map_err(|_| EINVAL)?;
@@ -160,7 +164,12 @@ impl Rings {
         }
         let mut left = BUDGET;
         loop {
-            let mut packets = Packets { reader, buffer, left: &mut left, error: None };
+            let mut packets = Packets {
+                reader,
+                buffer,
+                left: &mut left,
+                error: None,
+            };
             self.handler.receive(&mut packets);
             if let Some(error) = packets.error {
                 self.fail(channel, &error);
@@ -203,12 +212,20 @@ impl Rings {
     }
 
     /// Stages packets and publishes them together. Any context.
-    fn send<R>(&self, channel: &Channel, stage: impl FnOnce(&mut Batch<'_>) -> Result<R, SendError>) -> Result<R, SendError> {
+    fn send<R>(
+        &self,
+        channel: &Channel,
+        stage: impl FnOnce(&mut Batch<'_>) -> Result<R, SendError>,
+    ) -> Result<R, SendError> {
         if channel.is_gone() || self.broken.load(Relaxed) {
             return Err(SendError::Dead);
         }
         let mut writer = self.outgoing.lock();
-        let mut batch = Batch { rings: self, channel, writer: &mut writer };
+        let mut batch = Batch {
+            rings: self,
+            channel,
+            writer: &mut writer,
+        };
         let result = stage(&mut batch);
         let signal = writer.publish();
         drop(writer);
@@ -329,22 +346,35 @@ impl ClosedChannel {
     /// - `ENOMEM`.
     pub fn open(self, options: &OpenOptions, handler: Arc<dyn Handler>) -> Result<OpenChannel> {
         let channel = self.0.clone();
-        let count = options.out_pages.checked_add(options.in_pages).ok_or(EINVAL)?;
+        let count = options
+            .out_pages
+            .checked_add(options.in_pages)
+            .ok_or(EINVAL)?;
         let pages = Arc::new(SharedPages::new(count, channel.target_cpu())?, GFP_KERNEL)?;
         let rings = Rings::new(&pages, options, handler)?;
         let relid = channel.offer().relid;
         let ring = channel.connection.lend(relid, pages)?;
         // Before the host can send: it may do so before its answer is here.
-        drop(channel.rings.replace(Some(KBox::new(rings.clone(), GFP_KERNEL)?)));
+        drop(
+            channel
+                .rings
+                .replace(Some(KBox::new(rings.clone(), GFP_KERNEL)?)),
+        );
         let params = OpenParams {
             ring,
             target_vp: channel.target_vp(),
             downstream_page_offset: u32::try_from(options.out_pages).map_err(|_| EINVAL)?,
             user_data: options.user_data,
         };
-        let answer = channel.connection.ask(|client| Ok((Request::Open(relid), client.open(relid, &params)?)));
+        let answer = channel
+            .connection
+            .ask(|client| Ok((Request::Open(relid), client.open(relid, &params)?)));
         // From here on dropping this undoes everything.
-        let open = OpenChannel { closed: Some(self), rings, ring };
+        let open = OpenChannel {
+            closed: Some(self),
+            rings,
+            ring,
+        };
         answer.and_then(|answer| answer.ok())?;
         Ok(open)
     }
@@ -381,7 +411,10 @@ impl OpenChannel {
     /// # Errors
     ///
     /// What `stage` returns; what it added is sent nevertheless.
-    pub fn batch<R>(&self, stage: impl FnOnce(&mut Batch<'_>) -> Result<R, SendError>) -> Result<R, SendError> {
+    pub fn batch<R>(
+        &self,
+        stage: impl FnOnce(&mut Batch<'_>) -> Result<R, SendError>,
+    ) -> Result<R, SendError> {
         let closed = self.closed.as_ref().ok_or(SendError::Dead)?;
         self.rings.send(&closed.0, stage)
     }
@@ -442,7 +475,9 @@ impl Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         // The pages stay allocated for as long as the host does not give them back.
-        let _ = self.channel.connection.reclaim(self.channel.offer().relid, self.gpadl);
+        let _ = self
+            .channel
+            .connection
+            .reclaim(self.channel.offer().relid, self.gpadl);
     }
 }
-

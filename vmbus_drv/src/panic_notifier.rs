@@ -42,7 +42,9 @@ impl PanicNotifier {
         };
         let block = KBox::pin(Opaque::new(block), GFP_KERNEL)?;
         // SAFETY: The block is pinned and stays until `Drop` has unregistered it.
-        to_result(unsafe { hv_bindings::rust_helper_hv_register_panic_notifier(block.get().cast()) })?;
+        to_result(unsafe {
+            hv_bindings::rust_helper_hv_register_panic_notifier(block.get().cast())
+        })?;
         Ok(Self(block))
     }
 }

@@ -6,7 +6,8 @@ use crate::completion::Reply;
 use crate::connection::Connection;
 use crate::delay;
 use crate::vmalloc::SharedPages;
-use hv_core::{ratelimited, partition, PostError};
+use hv_core::compat::{enobufs, enotconn, eopnotsupp};
+use hv_core::{partition, ratelimited, PostError};
 use hvdef::hypercall::Status as HvStatus;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -58,11 +59,11 @@ impl Answer {
 /// The errno of a request that the protocol does not allow.
 pub(crate) fn request_errno(error: RequestError) -> Error {
     match error {
-        RequestError::NotConnected => ENOTCONN,
+        RequestError::NotConnected => enotconn(),
         RequestError::UnknownRelid | RequestError::Rescinded => ENODEV,
         RequestError::UnknownGpadl => ENOENT,
         RequestError::WrongState => EBUSY,
-        RequestError::Unsupported => EOPNOTSUPP,
+        RequestError::Unsupported => eopnotsupp(),
         RequestError::TooManyGpadls => ENOSPC,
         RequestError::BadParameter => EINVAL,
     }
@@ -135,12 +136,20 @@ pub(crate) struct State {
 impl State {
     /// Nothing yet.
     pub(crate) fn new() -> Self {
-        Self { client: Client::new(Table::new()), waiting: KVVec::new(), loans: KVVec::new() }
+        Self {
+            client: Client::new(Table::new()),
+            waiting: KVVec::new(),
+            loans: KVVec::new(),
+        }
     }
 
     /// Answers `request`, if someone waits for it.
     pub(crate) fn answer(&mut self, request: Request, answer: Answer) {
-        if let Some(index) = self.waiting.iter().position(|waiting| waiting.request == request) {
+        if let Some(index) = self
+            .waiting
+            .iter()
+            .position(|waiting| waiting.request == request)
+        {
             if let Ok(waiting) = self.waiting.remove(index) {
                 waiting.reply.complete(answer);
             }
@@ -168,7 +177,13 @@ impl State {
     /// Notes that someone waits for the answer to `request`.
     pub(crate) fn wait_for(&mut self, request: Request) -> Result<Arc<Reply<Answer>>> {
         let reply = Reply::new()?;
-        self.waiting.push(Waiting { request, reply: reply.clone() }, GFP_KERNEL)?;
+        self.waiting.push(
+            Waiting {
+                request,
+                reply: reply.clone(),
+            },
+            GFP_KERNEL,
+        )?;
         Ok(reply)
     }
 
@@ -191,12 +206,16 @@ pub(crate) fn post(message: &Outgoing) -> Result {
         match post_once(message) {
             Ok(()) => return Ok(()),
             Err(PostError::Refused(HvStatus::INVALID_CONNECTION_ID)) => return Err(ENXIO),
-            Err(PostError::Refused(status)) if status.is_transient_for_post() && waited < POST_TIMEOUT_MS => {
+            Err(PostError::Refused(status))
+                if status.is_transient_for_post() && waited < POST_TIMEOUT_MS =>
+            {
                 delay::sleep(pause);
                 waited += pause;
                 pause = (pause * 2).min(LONGEST_PAUSE_MS);
             }
-            Err(PostError::Refused(status)) if status.is_transient_for_post() => return Err(ENOBUFS),
+            Err(PostError::Refused(status)) if status.is_transient_for_post() => {
+                return Err(enobufs())
+            }
             Err(_) => return Err(EIO),
         }
     }
@@ -205,7 +224,9 @@ pub(crate) fn post(message: &Outgoing) -> Result {
 /// Posts a message. Any context, also after a panic.
 pub(crate) fn post_once(message: &Outgoing) -> Result<(), PostError> {
     let partition = partition().ok_or(PostError::Refused(HvStatus::OPERATION_FAILED))?;
-    partition.hypercalls().post_message(message.connection_id(), message.as_bytes())
+    partition
+        .hypercalls()
+        .post_message(message.connection_id(), message.as_bytes())
 }
 
 impl Connection {
@@ -263,7 +284,10 @@ impl Connection {
     /// # Errors
     ///
     /// Those of [`request_errno`] and [`post`].
-    pub(crate) fn tell(&self, make: impl FnOnce(&mut Client<Table>) -> Result<Outgoing, RequestError>) -> Result {
+    pub(crate) fn tell(
+        &self,
+        make: impl FnOnce(&mut Client<Table>) -> Result<Outgoing, RequestError>,
+    ) -> Result {
         let message = make(&mut self.state.lock().client).map_err(request_errno)?;
         post(&message)
     }
@@ -281,9 +305,16 @@ impl Connection {
         let lender = pages.clone();
         let (gpadl, encoder, reply) = {
             let mut state = self.state.lock();
-            let (gpadl, encoder) = state.client.create_gpadl(relid, range, lender.pfns()).map_err(request_errno)?;
+            let (gpadl, encoder) = state
+                .client
+                .create_gpadl(relid, range, lender.pfns())
+                .map_err(request_errno)?;
             let request = Request::CreateGpadl(relid, gpadl);
-            let loan = Loan { relid, gpadl, _pages: pages };
+            let loan = Loan {
+                relid,
+                gpadl,
+                _pages: pages,
+            };
             let waiting = state.wait_for(request).and_then(|reply| {
                 state.loans.push(loan, GFP_KERNEL)?;
                 Ok(reply)
@@ -300,7 +331,9 @@ impl Connection {
         let request = Request::CreateGpadl(relid, gpadl);
         let (mut posted, mut failed) = (false, Ok(()));
         for message in encoder {
-            failed = message.map_err(|_| EINVAL).and_then(|message| post(&message));
+            failed = message
+                .map_err(|_| EINVAL)
+                .and_then(|message| post(&message));
             if failed.is_err() {
                 break;
             }
@@ -327,7 +360,12 @@ impl Connection {
     ///
     /// As [`Connection::ask`]. The pages stay allocated until the host gives them up.
     pub(crate) fn reclaim(&self, relid: Relid, gpadl: GpadlId) -> Result {
-        match self.ask(|client| Ok((Request::TeardownGpadl(relid, gpadl), client.teardown_gpadl(relid, gpadl)?)))? {
+        match self.ask(|client| {
+            Ok((
+                Request::TeardownGpadl(relid, gpadl),
+                client.teardown_gpadl(relid, gpadl)?,
+            ))
+        })? {
             Answer::Rescinded => Ok(()),
             answer => answer.ok(),
         }

@@ -4,13 +4,13 @@
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
+use hv_core::compat::full_barrier;
 use hv_core::{Cpu, HV_PAGE_SIZE};
 use kernel::alloc::allocator::Vmalloc;
 use kernel::alloc::{Allocator, NumaNode};
 use kernel::bindings;
 use kernel::prelude::*;
-use kernel::sync::atomic::{Acquire, Atomic, Full, Release};
-use kernel::sync::barrier::smp_mb;
+use kernel::sync::atomic::{Acquire, Atomic, Release};
 use kernel::sync::Arc;
 use vmbus_ring::{Control, RingMem};
 
@@ -39,12 +39,18 @@ impl SharedPages {
     /// - `EINVAL` for no pages.
     /// - `ENOMEM`.
     pub fn new(count: usize, cpu: Cpu) -> Result<Self> {
-        let size = count.checked_mul(HV_PAGE_SIZE).filter(|size| *size != 0).ok_or(EINVAL)?;
+        let size = count
+            .checked_mul(HV_PAGE_SIZE)
+            .filter(|size| *size != 0)
+            .ok_or(EINVAL)?;
         let layout = Layout::from_size_align(size, HV_PAGE_SIZE).map_err(|_| EINVAL)?;
         let node = NumaNode::new(cpu.node()).unwrap_or(NumaNode::NO_NODE);
         let base = Vmalloc::alloc(layout, GFP_KERNEL | __GFP_ZERO, node)?;
         // INVARIANT: Just allocated.
-        Ok(Self { base: base.cast(), layout })
+        Ok(Self {
+            base: base.cast(),
+            layout,
+        })
     }
 
     /// How many pages there are.
@@ -57,7 +63,9 @@ impl SharedPages {
     pub fn pfns(&self) -> impl Iterator<Item = u64> + '_ {
         (0..self.count()).map(|index| {
             // SAFETY: The address is inside the allocation, which `Vmalloc` made, so it has a page.
-            unsafe { bindings::vmalloc_to_pfn(self.base.as_ptr().add(index * HV_PAGE_SIZE).cast()) as u64 }
+            unsafe {
+                bindings::vmalloc_to_pfn(self.base.as_ptr().add(index * HV_PAGE_SIZE).cast()) as u64
+            }
         })
     }
 
@@ -67,7 +75,11 @@ impl SharedPages {
         // SAFETY: In bounds; `dest` is private memory. The C function hides from the compiler that the host may write
         // meanwhile, which can only change the bytes that are copied.
         unsafe {
-            hv_bindings::rust_helper_hv_copy(dest.as_mut_ptr().cast(), self.base.as_ptr().add(offset).cast(), dest.len());
+            hv_bindings::rust_helper_hv_copy(
+                dest.as_mut_ptr().cast(),
+                self.base.as_ptr().add(offset).cast(),
+                dest.len(),
+            );
         }
         Some(())
     }
@@ -77,7 +89,11 @@ impl SharedPages {
         self.check(offset, source.len())?;
         // SAFETY: As for `read`; `source` is private memory.
         unsafe {
-            hv_bindings::rust_helper_hv_copy(self.base.as_ptr().add(offset).cast(), source.as_ptr().cast(), source.len());
+            hv_bindings::rust_helper_hv_copy(
+                self.base.as_ptr().add(offset).cast(),
+                source.as_ptr().cast(),
+                source.len(),
+            );
         }
         Some(())
     }
@@ -123,12 +139,22 @@ impl Ring {
     ///
     /// `EINVAL` if it has no data page, or is not inside.
     pub fn new(pages: Arc<SharedPages>, first: usize, count: usize) -> Result<Self> {
-        let data = count.checked_sub(1).filter(|data| *data != 0).ok_or(EINVAL)?;
-        if first.checked_add(count).is_none_or(|end| end > pages.count()) {
+        let data = count
+            .checked_sub(1)
+            .filter(|data| *data != 0)
+            .ok_or(EINVAL)?;
+        if first
+            .checked_add(count)
+            .is_none_or(|end| end > pages.count())
+        {
             return Err(EINVAL);
         }
         let size = u32::try_from(data * HV_PAGE_SIZE).map_err(|_| EINVAL)?;
-        Ok(Self { pages, control: first * HV_PAGE_SIZE, size })
+        Ok(Self {
+            pages,
+            control: first * HV_PAGE_SIZE,
+            size,
+        })
     }
 
     /// Where byte `offset` of the data area is in the pages.
@@ -143,7 +169,9 @@ impl RingMem for Ring {
     }
 
     fn load(&self, word: Control) -> u32 {
-        self.pages.word(self.control + word.offset()).map_or(0, |word| word.load(Acquire))
+        self.pages
+            .word(self.control + word.offset())
+            .map_or(0, |word| word.load(Acquire))
     }
 
     fn store(&self, word: Control, value: u32) {
@@ -153,7 +181,7 @@ impl RingMem for Ring {
     }
 
     fn full_fence(&self) {
-        smp_mb(Full);
+        full_barrier();
     }
 
     fn read(&self, offset: u32, dest: &mut [u8]) {

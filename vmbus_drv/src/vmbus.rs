@@ -19,25 +19,32 @@ mod delay;
 mod device;
 //mod driver;
 mod enumeration;
+mod isolation;
 //mod kobject;
+mod moduleparam;
 mod mshyperv;
 mod open;
 mod panic_notifier;
-mod parameters;
 mod request;
 //mod sysfs;
 mod vmalloc;
 mod workqueue;
 
 pub use self::channel::{Channel, Counters, Direction, MonitorState};
+pub use self::completion::Reply;
 pub use self::connection::Vmbus;
 pub use self::debugfs::Files;
-pub use self::open::{Batch, ClosedChannel, Handler, Lent, OpenChannel, OpenOptions, Packets, SendError};
+pub use self::open::{
+    Batch, ClosedChannel, Handler, Lent, OpenChannel, OpenOptions, Packets, SendError,
+};
 pub use self::vmalloc::SharedPages;
+pub use self::workqueue::flush;
 
 pub use hvdef::Guid;
 pub use vmbus_proto::{class, Offer, Version};
-pub use vmbus_ring::{gpa, inflight, packet, transfer, IncomingPacket, OutgoingPacket, PacketFlags, PacketType};
+pub use vmbus_ring::{
+    gpa, inflight, packet, transfer, IncomingPacket, OutgoingPacket, PacketFlags, PacketType,
+};
 
 /// What `pr_*!` print in front of each line; `module!` makes this for crates that have it.
 const __LOG_PREFIX: &[u8] = b"vmbus_drv\0";

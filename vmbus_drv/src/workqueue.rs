@@ -8,7 +8,7 @@ use kernel::workqueue::Work;
 /// Waits until `work` is neither queued nor running. Process context.
 ///
 /// An item that others queue again meanwhile may be so afterwards: end that first.
-pub(crate) fn flush<T: ?Sized, const ID: u64>(work: &Work<T, ID>) {
+pub fn flush<T: ?Sized, const ID: u64>(work: &Work<T, ID>) {
     // SAFETY: The item is initialised and pinned, as its type guarantees, and lives while it is borrowed.
     unsafe { bindings::flush_work(Work::raw_get(work)) };
 }

@@ -101,15 +101,21 @@ fn a_repeated_call_goes_on_where_it_stopped() {
 #[test]
 fn a_hypervisor_without_progress_is_given_up() {
     let mut rep = Rep::new(Control::new(Code(2)), 2).unwrap();
-    for _ in 0..Rep::PATIENCE {
-        let RepStep::Again(next) = rep.step(result(Status::SUCCESS, 0)) else {
-            panic!()
-        };
-        rep = next;
+    // Progress renews the patience.
+    for done in [0, 1] {
+        for _ in 0..Rep::PATIENCE {
+            let RepStep::Again(next) = rep.step(result(Status::SUCCESS, done)) else {
+                panic!()
+            };
+            rep = next;
+        }
     }
+    let RepStep::Again(rep) = rep.step(result(Status::SUCCESS, 1)) else {
+        panic!()
+    };
     assert_eq!(
-        rep.step(result(Status::SUCCESS, 0)),
-        RepStep::Stuck { done: 0 }
+        rep.step(result(Status::SUCCESS, 1)),
+        RepStep::Stuck { done: 1 }
     );
 }
 
