@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <linux/acpi.h>
 #include <linux/delay.h>
+#include <linux/device.h>
 #include <linux/hyperv.h>
 #include <linux/moduleparam.h>
 #include <linux/notifier.h>
@@ -48,4 +49,9 @@ bool rust_helper_hv_is_managed_irq_cpu(unsigned int cpu)
 unsigned int rust_helper_hv_max_version(void)
 {
 	return max_version;
+}
+
+int rust_helper_hv_match_driver_override(void *device, const void *driver)
+{
+	return device_match_driver_override(device, driver);
 }

@@ -12,5 +12,6 @@ int rust_helper_hv_register_panic_notifier(void *block);
 int rust_helper_hv_unregister_panic_notifier(void *block);
 bool rust_helper_hv_is_managed_irq_cpu(unsigned int cpu);
 unsigned int rust_helper_hv_max_version(void);
+int rust_helper_hv_match_driver_override(void *device, const void *driver);
 
 #endif

@@ -119,6 +119,9 @@ impl AcpiDevice {
 
 impl fmt::Display for AcpiDevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.mmio.is_empty() {
+            return writeln!(f, "none");
+        }
         self.mmio
             .iter()
             .try_for_each(|range| writeln!(f, "{:#x}-{:#x}", range.start, range.end))

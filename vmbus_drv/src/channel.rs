@@ -4,13 +4,15 @@
 
 use crate::acpi::AcpiDevice;
 use crate::connection::Connection;
-use crate::device::RegisteredDevice;
+use crate::device::{Device, NewDevice, RegisteredDevice};
 use crate::open::Rings;
 use crate::request::{post, request_errno};
 use crate::workqueue;
+use core::mem;
 use hv_core::{partition, ratelimited, Cpu, RcuSlot};
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::sync::aref::ARef;
 use kernel::sync::{Arc, Mutex};
 use kernel::workqueue::{impl_has_work, new_work, system_bh, system_long, Work, WorkItem};
 use vmbus_proto::{Offer, Relid, Request};
@@ -83,8 +85,10 @@ impl Default for Counter {
 
 /// The device of a device's first channel.
 enum DeviceState {
-    /// Not made yet.
-    Pending,
+    /// There is none: this is a sub-channel.
+    Absent,
+    /// Made, and not yet on the bus.
+    New(NewDevice),
     /// On the bus.
     Registered(RegisteredDevice),
     /// Gone, or never to be.
@@ -110,12 +114,12 @@ pub struct Channel {
     taken: Atomic<bool>,
     /// Its rings, while it is open.
     pub(crate) rings: RcuSlot<Arc<Rings>>,
-    /// Its device.
+    /// Its device. The lock is held while a driver is bound or unbound.
     #[pin]
     device: Mutex<DeviceState>,
-    /// The other channels of the device.
+    /// The same device, for sub-channels that come meanwhile.
     #[pin]
-    subchannels: Mutex<KVec<Arc<Channel>>>,
+    handle: Mutex<Option<ARef<Device>>>,
     /// Takes packets.
     #[pin]
     receive: Work<Channel, RECEIVE>,
@@ -173,8 +177,8 @@ impl Channel {
                 gone: Atomic::new(false),
                 taken: Atomic::new(false),
                 rings: RcuSlot::new(),
-                device <- kernel::new_mutex!(DeviceState::Pending),
-                subchannels <- kernel::new_mutex!(KVec::new()),
+                device <- kernel::new_mutex!(DeviceState::Absent),
+                handle <- kernel::new_mutex!(None),
                 receive <- new_work!("viridian/receive"),
                 lifecycle <- new_work!("viridian/lifecycle"),
             }),
@@ -388,70 +392,63 @@ impl Channel {
         self.primary.is_none()
     }
 
-    /// The device's other channels at this moment. Process context.
+    /// Makes the device of this first channel. Process context.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub fn subchannels(&self) -> Result<KVec<Arc<Channel>>> {
-        let mut copy = KVec::new();
-        for channel in self.subchannels.lock().iter() {
-            copy.push(channel.clone(), GFP_KERNEL)?;
-        }
-        Ok(copy)
+    pub(crate) fn make_device(self: &Arc<Self>) -> Result {
+        let device = NewDevice::new(self.clone())?;
+        *self.handle.lock() = Some(device.device());
+        *self.device.lock() = DeviceState::New(device);
+        Ok(())
     }
 
     /// Puts the device of this first channel on the bus, unless it is gone. Process context; runs a driver's probe.
-    pub(crate) fn register_device(self: &Arc<Self>, parent: &AcpiDevice) {
-        let mut device = self.device.lock();
-        if self.is_gone() || !matches!(*device, DeviceState::Pending) {
+    pub(crate) fn register_device(&self, parent: &AcpiDevice) {
+        let mut state = self.device.lock();
+        if self.is_gone() {
             return;
         }
-        *device = match RegisteredDevice::new(parent.as_device(), self.clone()) {
-            Ok(registered) => DeviceState::Registered(registered),
-            Err(error) => {
-                pr_err!(
-                    "the device of channel {} cannot be made: {error:?}\n",
-                    self.offer.relid.get()
-                );
-                DeviceState::Gone
-            }
+        *state = match mem::replace(&mut *state, DeviceState::Gone) {
+            DeviceState::New(device) => match device.register(parent.as_device()) {
+                Ok(registered) => DeviceState::Registered(registered),
+                Err(error) => {
+                    let relid = self.offer.relid.get();
+                    pr_err!("the device of channel {} cannot be made: {:?}\n", relid, error);
+                    DeviceState::Gone
+                }
+            },
+            other => other,
         };
     }
 
     /// Adds a channel to the device of this first one. Process context.
     fn attach(&self, subchannel: &Arc<Channel>) {
-        let added = self.subchannels.lock().push(subchannel.clone(), GFP_KERNEL);
-        let shown = match &*self.device.lock() {
-            DeviceState::Registered(device) => device.add_channel(subchannel),
-            DeviceState::Pending | DeviceState::Gone => Ok(()),
-        };
-        if added.is_err() || shown.is_err() {
-            ratelimited!(
-                pr_warn,
-                "sub-channel {} is incomplete for want of memory\n",
-                subchannel.offer.relid.get()
-            );
+        let device = self.handle.lock().clone();
+        let added = device.ok_or(ENODEV).and_then(|device| device.add_channel(subchannel));
+        if let Err(error) = added {
+            let relid = subchannel.offer.relid.get();
+            ratelimited!(pr_warn, "sub-channel {} cannot be used: {:?}\n", relid, error);
+            return;
         }
-        self.rings
-            .with(|rings| rings.handler().subchannel(subchannel));
+        self.rings.with(|rings| rings.handler().subchannel(subchannel));
     }
 
     /// Undoes [`Channel::attach`].
     fn detach(&self, subchannel: &Arc<Channel>) {
-        if let DeviceState::Registered(device) = &*self.device.lock() {
+        let device = self.handle.lock().clone();
+        if let Some(device) = device {
             device.remove_channel(subchannel);
         }
-        self.subchannels
-            .lock()
-            .retain(|channel| !Arc::ptr_eq(channel, subchannel));
     }
 
     /// Takes the device, and with it the driver, from the channel. Process context.
     pub(crate) fn remove_device(&self) {
         self.gone.store(true, Relaxed);
-        let device = core::mem::replace(&mut *self.device.lock(), DeviceState::Gone);
+        let device = mem::replace(&mut *self.device.lock(), DeviceState::Gone);
         drop(device);
+        drop(self.handle.lock().take());
     }
 
     /// Ends a rescinded channel and gives its relid back.

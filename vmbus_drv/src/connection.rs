@@ -402,6 +402,7 @@ impl Connection {
         let result = Channel::new(self.clone(), offer, primary, cpu).and_then(|channel| {
             self.channels.insert(channel.clone())?;
             if channel.is_primary() {
+                channel.make_device()?;
                 self.enumeration.add(channel)
             } else {
                 channel.schedule_lifecycle();
@@ -480,7 +481,7 @@ pub struct Vmbus {
     /// The connection.
     connection: Arc<Connection>,
     /// The bus.
-    bus: Pin<KBox<Bus>>,
+    bus: Bus,
 }
 
 impl Vmbus {

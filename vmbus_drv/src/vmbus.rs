@@ -17,16 +17,16 @@ mod connection;
 mod debugfs;
 mod delay;
 mod device;
-//mod driver;
+mod driver;
 mod enumeration;
 mod isolation;
-//mod kobject;
+mod kobject;
 mod moduleparam;
 mod mshyperv;
 mod open;
 mod panic_notifier;
 mod request;
-//mod sysfs;
+mod sysfs;
 mod vmalloc;
 mod workqueue;
 
@@ -34,6 +34,8 @@ pub use self::channel::{Channel, Counters, Direction, MonitorState};
 pub use self::completion::Reply;
 pub use self::connection::Vmbus;
 pub use self::debugfs::Files;
+pub use self::device::Device;
+pub use self::driver::{Adapter, DeviceId, Driver, IdTable};
 pub use self::open::{
     Batch, ClosedChannel, Handler, Lent, OpenChannel, OpenOptions, Packets, SendError,
 };

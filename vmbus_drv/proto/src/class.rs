@@ -39,7 +39,7 @@ impl Class {
 macro_rules! classes {
     ($($constant:ident $id:literal $name:literal $description:literal $performance:literal $supported:literal;)*) => {
         $(
-            #[doc = concat!($description, ".")]
+            #[doc = concat!("`", $description, "`.")]
             pub const $constant: Class = Class {
                 id: Guid::parse($id),
                 name: $name,

@@ -143,3 +143,6 @@ impl<T: ChannelTable> Client<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,8 +53,8 @@ pub struct Reader<M> {
     next: u32,
     /// Bytes from `next` on that the host is known to have published.
     available: u32,
-    /// Bytes before `next` that have not been given back. The read index that the host sees is never
-    /// read back, since the host can overwrite it.
+    /// Bytes before `next` that have not been given back. The read index that the host sees is
+    /// never read back, since the host can overwrite it.
     uncommitted: u32,
     /// What the host did wrong, if it has.
     corrupt: Option<Corrupt>,

@@ -284,8 +284,8 @@ struct Layout {
 }
 
 impl Layout {
-    /// Lays out `packet`, or returns `None` if it takes more than `max` bytes or than a descriptor can
-    /// express.
+    /// Lays out `packet`, or returns `None` if it takes more than `max` bytes or than a descriptor
+    /// can express.
     #[inline]
     fn of(packet: &OutgoingPacket<'_>, max: u32) -> Option<Self> {
         let (extension, extension_pad) = padded(packet.extension);
@@ -306,8 +306,8 @@ impl Layout {
     }
 }
 
-/// The length of all `parts` with the zeros that make it a multiple of 8, and the number of zeros. A
-/// sum beyond `usize` is the largest multiple.
+/// The length of all `parts` with the zeros that make it a multiple of 8, and the number of zeros.
+/// A sum beyond `usize` is the largest multiple.
 #[inline]
 fn padded(parts: &[&[u8]]) -> (usize, usize) {
     let length = parts

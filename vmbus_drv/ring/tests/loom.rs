@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Both ends of a ring in two threads, in every order and with every reordering that the memory model
-//! allows.
+//! Both ends of a ring in two threads, in every order and with every reordering that the memory
+//! model allows.
 //!
-//! Run with `RUSTFLAGS="--cfg loom" cargo test --release --test loom` and a target folder of its own.
+//! Run with `RUSTFLAGS="--cfg loom" cargo test --release --test loom` and a target folder of its
+//! own.
 
 #![cfg(loom)]
 #![expect(
@@ -25,8 +26,8 @@ use vmbus_ring::{
 /// Bytes in the rings of these tests: the smallest size, to wrap soon.
 const SIZE: usize = 64;
 
-/// Ring memory in which the checker sees each access. Data access that is not ordered by the indices
-/// is a race, and fails the test.
+/// Ring memory in which the checker sees each access. Data access that is not ordered by the
+/// indices is a race, and fails the test.
 #[derive(Clone)]
 struct Mem(Arc<Words>);
 
@@ -171,8 +172,8 @@ fn no_packet_is_left_to_a_sleeping_reader() {
     });
 }
 
-/// The same when the last packet is given back by unmasking, so that the writer must see the mask and
-/// the index in the right order.
+/// The same when the last packet is given back by unmasking, so that the writer must see the mask
+/// and the index in the right order.
 #[test]
 fn a_clear_mask_shows_the_last_read_index() {
     loom::model(|| {

@@ -84,8 +84,6 @@ fn memory(seed: &[u8]) -> TestMem {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1024))]
-
     /// The memory panics at the first access outside of it.
     #[test]
     fn the_writer_survives_any_host(

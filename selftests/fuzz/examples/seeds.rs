@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Writes the seeds under `corpus/`: a few inputs for each target that a fuzzer would take long to
+//! find.
+//!
+//! Run it with the folder as its argument. Inputs of found defects are put beside them by hand.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// Joins parts of an input.
+fn join(parts: &[&[u8]]) -> Vec<u8> {
+    parts.concat()
+}
+
+/// Little-endian words.
+fn words(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+/// A step of `vmbus_client`: the choice, the relid and the GPADL, then what it needs.
+fn step(choice: u8, relid: u8, gpadl: u8, rest: &[u8]) -> Vec<u8> {
+    join(&[&[choice, relid, gpadl], rest])
+}
+
+/// A message of the host: its type and body.
+fn message(message_type: u32, body: &[u8]) -> Vec<u8> {
+    join(&[&words(&[message_type, 0]), body])
+}
+
+/// The step that delivers a message.
+fn deliver(message: &[u8]) -> Vec<u8> {
+    step(
+        0,
+        0,
+        0,
+        &join(&[&[u8::try_from(message.len()).unwrap_or(u8::MAX)], message]),
+    )
+}
+
+/// An offer of the device `instance` with this relid and sub-channel index.
+fn offer(instance: u8, relid: u8, sub_channel: u8) -> Vec<u8> {
+    let mut body = vec![0; 188];
+    for (at, value) in [
+        (0, 0x11),
+        (16, instance),
+        (172, sub_channel),
+        (176, relid),
+        (184, relid),
+    ] {
+        if let Some(byte) = body.get_mut(at) {
+            *byte = value;
+        }
+    }
+    message(1, &body)
+}
+
+/// A connection with three channels, on one of which all requests are made.
+fn client() -> Vec<u8> {
+    let contact = step(6, 0, 0, &words(&[0x6_0000]));
+    let refused = deliver(&message(15, &words(&[0, 0])));
+    let accepted = deliver(&message(15, &words(&[1, 9])));
+    let offers = [
+        offer(1, 1, 0),
+        offer(1, 2, 1),
+        offer(2, 3, 0),
+        offer(2, 4, 0),
+    ]
+    .map(|offer| deliver(&offer))
+    .concat();
+    let delivered = deliver(&message(4, &[]));
+    let create = step(9, 1, 0, &[0, 0, 0, 0x20]);
+    let created = deliver(&message(10, &words(&[1, 0xe1e10, 0])));
+    let open = step(11, 1, 0, &[0, 0, 0, 0, 16]);
+    let opened = deliver(&message(6, &words(&[1, 1, 0])));
+    let modify = step(13, 1, 0, &words(&[3]));
+    let modified = deliver(&message(24, &words(&[1, 0])));
+    let close = step(12, 1, 0, &[]);
+    let teardown = step(10, 1, 0, &[]);
+    let torn_down = deliver(&message(12, &words(&[0xe1e10])));
+    let rescind = deliver(&message(2, &words(&[1])));
+    let release = step(14, 1, 0, &[]);
+    let abandon = step(15, 1, 0, &[4, 1]);
+    let unload = step(15, 0, 0, &[7]);
+    let unloaded = deliver(&message(17, &[]));
+    join(&[
+        &contact,
+        &refused,
+        &accepted,
+        &step(8, 0, 0, &[]),
+        &offers,
+        &delivered,
+        &create,
+        &created,
+        &open,
+        &opened,
+        &modify,
+        &modified,
+        &close,
+        &teardown,
+        &abandon,
+        &torn_down,
+        &rescind,
+        &release,
+        &unload,
+        &unloaded,
+    ])
+}
+
+/// Steps of `ring_reader`: `count` packets of `units` units, read by halves, then a corrupt index.
+fn reader(units: u8, count: u8) -> Vec<u8> {
+    let mut input = Vec::new();
+    for number in 0..count {
+        let at = number.saturating_mul(units.saturating_add(1));
+        input.extend([1, at.saturating_mul(4), 6, 6, 0, 2, 0, units, 0]);
+    }
+    input.extend([
+        0,
+        0,
+        count.saturating_mul(units.saturating_add(1)),
+        0,
+        3,
+        8,
+        0,
+        4,
+        1,
+        4,
+    ]);
+    for _ in 0..count {
+        input.extend([2, 255, 3]);
+    }
+    input.extend([
+        5, 4, 2, 255, 0, 0, 0xff, 0x01, 0x00, 0x00, 0x80, 2, 255, 3, 2, 255,
+    ]);
+    input
+}
+
+/// Steps of `ring_writer`: packets until the ring is full, waiting, the host reading, and again.
+fn writer(payload: u8) -> Vec<u8> {
+    let mut input = Vec::new();
+    for round in 0..4u8 {
+        for _ in 0..6 {
+            input.extend([1, 8, payload]);
+            input.extend(vec![
+                round;
+                usize::from(payload).saturating_mul(2).saturating_add(8)
+            ]);
+            input.push(round);
+        }
+        input.extend([2, 3, 64, 0, 5, 4]);
+    }
+    input.extend([0, 1, 3, 3, 64, 0]);
+    input
+}
+
+/// What leaves of a hypervisor answer.
+fn cpuid(max_leaf: u32) -> Vec<u8> {
+    let [b, c, d] = [*b"Micr", *b"osof", *b"t Hv"].map(u32::from_le_bytes);
+    let mut registers = vec![
+        0,
+        0,
+        1 << 31,
+        0,
+        max_leaf,
+        b,
+        c,
+        d,
+        u32::from_le_bytes(*b"Hv#1"),
+        0,
+        0,
+        0,
+    ];
+    registers.extend([u32::MAX; 40]);
+    words(&registers)
+}
+
+fn main() -> io::Result<()> {
+    let Some(folder) = std::env::args().nth(1) else {
+        return Err(io::Error::other("usage: seeds FOLDER"));
+    };
+    let seeds: &[(&str, &str, Vec<u8>)] = &[
+        ("ring_reader", "small", reader(2, 20)),
+        ("ring_reader", "large", reader(15, 3)),
+        ("ring_writer", "small", writer(4)),
+        ("ring_writer", "large", writer(60)),
+        (
+            "transfer_pages",
+            "one",
+            join(&[&words(&[4096]), &[1, 0, 0, 0], &words(&[1, 96, 4000])]),
+        ),
+        (
+            "transfer_pages",
+            "beyond",
+            join(&[&words(&[4096]), &[1, 0, 0, 0], &words(&[1, 97, 4000])]),
+        ),
+        (
+            "gpa_direct",
+            "two_pages",
+            join(&[
+                &[64, 0xa0, 0x0f, 0, 2, 0, 2],
+                &[7; 16],
+                &[0, 0, 1, 0, 0, 1],
+                &[8; 8],
+            ]),
+        ),
+        (
+            "inflight",
+            "replay",
+            join(&[
+                &[
+                    0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0,
+                ],
+                &[3, 2, 0, 3, 9],
+            ]),
+        ),
+        (
+            "vmbus_message",
+            "offer",
+            join(&[&words(&[0x6_0000, 0]), &offer(1, 1, 0)]),
+        ),
+        (
+            "vmbus_message",
+            "short",
+            join(&[&words(&[0x5_0003, 0]), &message(6, &[1, 0, 0, 0])]),
+        ),
+        ("vmbus_client", "lifecycle", client()),
+        ("cpuid", "all_leaves", cpuid(0x4000_000c)),
+        ("cpuid", "few_leaves", cpuid(0x4000_0005)),
+        (
+            "synic_message",
+            "channel",
+            join(&[&words(&[1]), &[240, 0], &[0; 250], &[31, 0], &[0xff; 8]]),
+        ),
+        ("synic_message", "too_long", join(&[&words(&[1]), &[241]])),
+        (
+            "guid",
+            "scsi",
+            Vec::from("ba6163d9-04a1-4d29-b605-72e2ffb1dc7f"),
+        ),
+        (
+            "guid",
+            "hyphen",
+            Vec::from("ba6163d9004a1-4D29-b605-72e2ffb1dc7f"),
+        ),
+    ];
+    for (target, name, bytes) in seeds {
+        let folder = Path::new(&folder).join(target);
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join(name), bytes)?;
+    }
+    Ok(())
+}

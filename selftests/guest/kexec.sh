@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0
+# kexec into the same kernel with the device open: the host must be told to forget us, so that the second kernel connects.
+# guest: fresh
+# drivers: viridian stock
+# needs: kexec
+# expect: kexec
+# timeout: 120
+. ./tap.sh
+. ./stack.sh
+
+if [ "$STAGE" != 2 ]; then
+    plan 4
+    check "the drivers load" load_stack
+    check "the balloon is bound" within 10 bound
+    kexec -l /kexec/vmlinuz --initrd=/kexec/initrd --command-line="$(cat /proc/cmdline) STAGE=2" || exit 1
+    kexec -e
+    exit 1
+fi
+resume 2
+check "the drivers load in the second kernel" load_stack
+check "the balloon is bound in the second kernel" within 10 bound
+done_testing

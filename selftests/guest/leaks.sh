@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+# Finds leaks over rounds of an operation. Sourced: . ./leaks.sh
+# The guest is booted with slab_debug=U, which keeps the caller of every slab object: objects that module code
+# allocated are counted exactly, the rest of memory within noise.
+
+# owned: slab objects that the code of our modules allocated, loaded (symbols in brackets) or gone (bare addresses).
+owned() {
+    cat /sys/kernel/debug/slab/*/alloc_traces 2>/dev/null | awk '
+        # A record is a line with count and caller, then its stack, then an empty line.
+        /^ *[0-9]+ / { count = $1; mine = 0 }
+        /\[(hv_core|vmbus_drv|viridian_[a-z]+|hv_balloon)\]/ || /0xffffffffc/ { mine = 1 }
+        /^$/ { if (mine) total += count; mine = 0 }
+        END { print total + 0 }'
+}
+
+# areas: vmalloc areas, without the stacks of threads, which come and go, and those that are free but not reused yet.
+areas() { grep -vcE 'kernel_clone|unpurged' /proc/vmallocinfo; }
+
+# of KEY FILE: a number of /proc/meminfo in KiB.
+of() { awk -v key="$1:" '$1 == key { print $2 }' /proc/meminfo; }
+
+# memory: the four figures, after letting go what only waits to be freed.
+memory() {
+    sync
+    echo 3 > /proc/sys/vm/drop_caches
+    sleep 1
+    echo "$(owned) $(areas) $(of Percpu) $(of SUnreclaim) $(of MemFree)"
+}
+
+# no_leak ROUNDS COMMAND...: after a warm-up of 3 rounds, ROUNDS more leave memory as it was. Three points.
+no_leak() {
+    count=$1
+    shift
+    for _ in 1 2 3; do "$@" || return 1; done
+    # shellcheck disable=SC2046 # Words are wanted.
+    set -- $(memory) "$@"
+    before="$1 $2 $3" slab=$4 free=$5
+    shift 5
+    round=0
+    while [ $round -lt "$count" ]; do
+        "$@" || note "round $round failed"
+        round=$((round + 1))
+    done
+    # shellcheck disable=SC2046
+    set -- $(memory)
+    note "owned objects, vmalloc areas, per-CPU KiB: $before before, $1 $2 $3 after $count rounds"
+    note "unreclaimable slab KiB: $slab before, $4 after; free KiB: $free before, $5 after"
+    is "no slab object of ours, vmalloc area or per-CPU memory is left" "$1 $2 $3" "$before"
+    # What a leak of one object or page per round comes to is above the noise when there are enough rounds.
+    check "the slab has not grown" test $(($4 - slab)) -lt $((400 + count))
+    check "the free pages are back" test $((free - $5)) -lt $((1200 + 4 * count))
+}

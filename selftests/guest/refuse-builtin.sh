@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: GPL-2.0
+# Where the kernel's own VMBus is active, the modules refuse with EBUSY and name the boot parameter.
+# guest: default
+# boot: stock
+# timeout: 30
+. ./tap.sh
+
+plan 5
+dmesg -c > /dev/null
+refuses "hv_core refuses" insmod /modules/hv_core.ko
+check "with EBUSY" sh -c "echo '$output' | grep -q 'Device or resource busy'"
+is "and one line that names the boot parameter" "$(dmesg | grep 'hv_core: ' | grep -c 'initcall_blacklist=hv_acpi_init')" 1
+refuses "nothing is left" test -e /sys/kernel/debug/viridian
+check "the built-in VMBus is unharmed" insmod /modules/stock/hv_balloon.ko
+done_testing

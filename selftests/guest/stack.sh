@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+# The drivers under test: ours, or the kernel's own where the guest was booted for them. Sourced: . ./stack.sh
+
+balloon=525074dc-8985-46e2-8057-a307dc18a502
+bus=/sys/bus/vmbus
+debug=/sys/kernel/debug/viridian
+
+# stock: the kernel's own VMBus is what this guest runs.
+stock() { ! grep -q initcall_blacklist=hv_acpi_init /proc/cmdline; }
+
+# load_core, load_bus, load_balloon: insert one module. The stock core and bus are built in.
+load_core() { stock || insmod /modules/hv_core.ko "$@"; }
+load_bus() { stock || insmod /modules/vmbus_drv.ko "$@"; }
+# The stock balloon driver would report nothing in its first 45 seconds.
+load_balloon() { if stock; then insmod /modules/stock/hv_balloon.ko pressure_report_delay=0; else insmod /modules/viridian_balloon.ko "$@"; fi; }
+
+# load_stack: everything, device bound.
+load_stack() { load_core && load_bus && load_balloon; }
+
+# unload_bus, unload_stack: the way back. The stock drivers stay: they can't be removed.
+unload_bus() { stock || rmmod vmbus_drv hv_core; }
+unload_stack() { stock || rmmod viridian_balloon vmbus_drv hv_core; }
+
+# within SECONDS COMMAND...: the command succeeds sooner or later.
+within() {
+    end=$(($(uptime_seconds) + $1))
+    shift
+    until "$@" 2>/dev/null; do
+        if [ "$(uptime_seconds)" -ge "$end" ]; then return 1; fi
+        sleep 0.1
+    done
+}
+
+uptime_seconds() {
+    read -r seconds _ < /proc/uptime
+    echo "${seconds%.*}"
+}
+
+# balloon_device: the sysfs folder of the offered balloon.
+balloon_device() {
+    class=$(grep -l "{$balloon}" $bus/devices/*/class_id) && echo "${class%/class_id}"
+}
+
+# bound: the balloon has its driver.
+bound() { device=$(balloon_device) && [ -L "$device/driver" ]; }
+
+# talking: the driver sends reports, and the host takes them.
+talking() {
+    device=$(balloon_device)
+    sent=$(cat "$device/out_write_index")
+    within 10 sh -c "[ \$(cat $device/out_write_index) != $sent ]" &&
+        within 2 sh -c "[ \$(cat $device/out_read_index) = \$(cat $device/out_write_index) ]"
+}
+
+# rounds DEFAULT SOAK: how often to repeat; ROUNDS in the environment (make ... ROUNDS=n) overrides both.
+rounds() { if [ -n "$ROUNDS" ]; then echo "$ROUNDS"; elif [ -n "$SOAK" ]; then echo "$2"; else echo "$1"; fi; }
+
+# host COMMAND...: one line for the host, on the second serial port; its answer is left in /run/host.
+host() {
+    if [ ! -e /run/host ]; then
+        # Without echo the host is not told its own answers.
+        stty -F /dev/ttyS1 raw -echo
+        cat /dev/ttyS1 > /run/host &
+    fi
+    echo "$*" > /dev/ttyS1
+}

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Boots guests, runs the guest scripts in them, and says which passed. Started by `run`, in the stable build root."""
+
+import argparse
+import fcntl
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+import images
+import judge
+import tests
+
+KVM_CHECK_EXTENSION = 0xAE03
+KVM_CAP_HYPERV_SYNIC2 = 148
+# MiB that L1 needs beside its guests and the archive that it boots from, which it holds twice while it unpacks.
+L1_MEMORY = 400
+# Guests that run in L1 at a time.
+AT_ONCE = int(os.environ.get("AT_ONCE", "1"))
+
+
+def arguments():
+    """The command line; README.md describes it."""
+    parser = argparse.ArgumentParser(prog="run", description=__doc__)
+    parser.add_argument("--kernel", default="stable", choices=("stable", "testing"))
+    parser.add_argument("--host", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--drivers", default="viridian", choices=("viridian", "stock"))
+    parser.add_argument("--tests", default="", metavar="PATTERN", help="run the tests whose name matches")
+    parser.add_argument("--shell", action="store_true", help="no tests: an interactive shell in the guest")
+    parser.add_argument("--demo", action="store_true", help="the script demo.sh, with its output in clear")
+    parser.add_argument("--soak", action="store_true", help="larger numbers of rounds")
+    parser.add_argument("--self-test", action="store_true", help="no guests: show that the judge fails what it should")
+    parser.add_argument("--keep", action="store_true", help="keep build/vm/run, to boot the same guests by hand")
+    return parser.parse_args()
+
+
+def have_hyperv_kvm():
+    """Whether this machine's own KVM offers the Hyper-V interfaces; the device node alone proves nothing."""
+    try:
+        with open("/dev/kvm", "rb") as kvm:
+            return fcntl.ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_HYPERV_SYNIC2) > 0
+    except OSError:
+        return False
+
+
+def take_turn():
+    """Waits until no other run is on: the time limits are for a machine that does one at a time."""
+    lock = open(os.path.join(images.BUILD, "vm", "lock"), "w", encoding="ascii")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("run: waiting for another run to end", flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
+class Run:
+    """One run: the guests, their folders under build/vm/run, their consoles under build/logs."""
+
+    def __init__(self, options):
+        self.options = options
+        self.kernel = images.Kernel(options.kernel)
+        self.direct = have_hyperv_kvm()
+        self.folder = os.path.join(images.BUILD, "vm", f"shell-{os.getpid()}" if options.shell else "run")
+        host_name = os.path.basename(options.host)
+        self.logs = os.path.join(images.BUILD, "logs", f"{options.kernel}-{host_name}-{options.drivers}")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for path in (self.folder, self.logs):
+            os.makedirs(path, exist_ok=True)
+
+    def prepare(self, guests, words):
+        """Writes the guests' folders; `words` are added to each command line. Returns the archives for L1."""
+        root = self.folder if self.direct else ""
+        base = images.guest_base(self.kernel)
+        archive = images.Archive()
+        os.makedirs(f"{self.folder}/boot", exist_ok=True)
+
+        def place(path, source):
+            os.makedirs(os.path.dirname(self.folder + path), exist_ok=True)
+            if self.direct:
+                shutil.copy(source, self.folder + path)
+            else:
+                archive.file(path, source)
+
+        place("/boot/vmlinuz", self.kernel.vmlinuz)
+        for number, (name, guest, members) in enumerate(guests):
+            parts = [base]
+            if "python" in guest.needs:
+                parts.append(images.guest_python(self.kernel))
+            if "kexec" in guest.needs:
+                parts.append(images.guest_kexec(self.kernel, base))
+            initrd = "/boot/" + "-".join(["initrd", *guest.needs])
+            if not os.path.exists(self.folder + initrd):
+                images.join(self.folder + initrd, parts)
+                if not self.direct:
+                    archive.file(initrd, self.folder + initrd)
+            more = [*words]
+            if members:
+                more.append("TESTS=" + ",".join(test.name for test in members))
+            limit = tests.BOOT_LIMIT + sum(test.limit(self.options.soak) for test in members)
+            environment = {
+                "KERNEL": f"{root}/boot/vmlinuz",
+                "INITRD": root + initrd,
+                "CMDLINE": guest.kernel_command_line(more),
+                "CPUS": guest.cpus,
+                "MEMORY": guest.memory,
+                "DISK_SIZES": " ".join(guest.disks),
+                "NICS": guest.nics,
+                "HYPERV": int(guest.boot != "plain"),
+                "TRACE": int("trace" in guest.needs or bool(os.environ.get("VIRIDIAN_TRACE"))),
+                "INTERACTIVE": int(self.options.shell),
+                "LIMIT": limit,
+            }
+            lines = "".join(f"{key}={shlex.quote(str(value))}\n" for key, value in environment.items())
+            os.makedirs(f"{self.folder}/jobs/{number}", exist_ok=True)
+            with open(f"{self.folder}/jobs/{number}/env", "w", encoding="utf-8") as out:
+                out.write(lines)
+            archive.data(f"/jobs/{number}/env", lines.encode())
+        if self.direct:
+            return []
+        archive.save(f"{self.folder}/jobs.cpio")
+        return [images.l1_base(self.kernel), images.host_part(self.options.host), f"{self.folder}/jobs.cpio"]
+
+    def start(self, guests, parts):
+        """Starts the guests, in L1 or directly. Returns the process and the paths of the consoles."""
+        consoles = [os.path.join(self.logs, f"{name}.log") for name, _, _ in guests]
+        for path in consoles:
+            with open(path, "wb"):
+                pass
+        if self.direct:
+            command = ["bash", "-c", 'run=$1; host=$2; shift 2; n=0; for log in "$@"; do '
+                       '"$run" "$host" "$PWD/jobs/$n" > "$log"; n=$((n + 1)); done', "direct",
+                       f"{images.HERE}/run-guest", self.options.host, *consoles]
+            if self.options.shell:
+                command = [f"{images.HERE}/run-guest", self.options.host, f"{self.folder}/jobs/0"]
+        else:
+            command = self._l1_command(guests, parts, consoles)
+        stdin = None if self.options.shell else subprocess.DEVNULL
+        return subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *command], stdin=stdin, cwd=self.folder), consoles
+
+    def _l1_command(self, guests, parts, consoles):
+        initrd = f"{self.folder}/l1.cpio"
+        images.join(initrd, parts)
+        memory = L1_MEMORY + 2 * os.path.getsize(initrd) // 2**20
+        memory += sum(sorted((guest.memory for _, guest, _ in guests), reverse=True)[:AT_ONCE])
+        command = [
+            "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2",
+            "-m", str(memory), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+            "-kernel", self.kernel.vmlinuz, "-initrd", initrd,
+            "-append", f"console=ttyS0 quiet panic=-1 mitigations=off AT_ONCE={AT_ONCE}",
+            "-serial", f"file:{self.logs}/l1.log", "-d", "cpu_reset,guest_errors", "-D", f"{self.logs}/l0.log",
+            "-device", "virtio-serial-pci,max_ports=31",
+        ]
+        for number, path in enumerate(consoles):
+            backend = "stdio,signal=off" if self.options.shell else f"file,path={path}"
+            command += ["-chardev", f"{backend},id=guest{number}"]
+            command += ["-device", f"virtserialport,chardev=guest{number},name=guest{number},nr={number + 1}"]
+        return command
+
+
+def follow(process, consoles, judges, limit):
+    """Feeds the consoles to the judges while the process runs."""
+    opened = [open(path, encoding="utf-8", errors="replace") for path in consoles]
+    rests = [""] * len(opened)
+    deadline = time.monotonic() + limit
+    running = True
+    while running:
+        running = process.poll() is None
+        if running and time.monotonic() > deadline:
+            print(f"run: the whole run took more than {limit} s and was stopped")
+            process.kill()
+        for number, console in enumerate(opened):
+            *lines, rests[number] = (rests[number] + console.read()).split("\n")
+            for line in lines:
+                judges[number].line(line)
+        if running:
+            time.sleep(0.1)
+    for number, console in enumerate(opened):
+        if rests[number]:
+            judges[number].line(rests[number])
+        judges[number].end()
+        console.close()
+
+
+def report(result, log, demo=False):
+    """Prints one line for a test, and the reasons if it failed."""
+    if demo:
+        print("\n".join(line for line in result.output if not judge.PLAN.match(line) and not judge.POINT.match(line)))
+    word = {"passed": "ok", "failed": "FAIL", "skipped": "skip"}[result.verdict]
+    note = ""
+    if result.verdict == "skipped" or (result.skipped and result.verdict == "passed"):
+        note = "  skipped: " + "; ".join(result.skipped)
+    print(f"{word:4} {result.seconds:6.1f} s  {result.name}{note}", flush=True)
+    for problem in result.problems[:10]:
+        print(f"       {problem}")
+    if result.problems:
+        if len(result.problems) > 10:
+            print(f"       and {len(result.problems) - 10} more")
+        print(f"       console: {os.path.relpath(log, images.PROJECT)}", flush=True)
+
+
+def run_tests(run, chosen):
+    """Boots what the tests need, judges, prints. Returns how many failed."""
+    options = run.options
+    guests = tests.group(chosen, options.drivers)
+    parts = run.prepare(guests, ["SOAK=1"] if options.soak else [])
+    waiting = {}
+    results = []
+    started = time.monotonic()
+
+    def settle(result, log):
+        # A test that is compared with another one is settled when both are there.
+        references = [other for other in result.test.words("same-as") if other not in finished]
+        if references:
+            waiting[result.name] = (result, log)
+            return
+        for other in result.test.words("same-as"):
+            judge.compare(result, finished[other])
+        results.append(result)
+        report(result, log, options.demo)
+
+    finished = {}
+
+    def on_end(result, log):
+        finished[result.name] = result
+        settle(result, log)
+        for name in list(waiting):
+            settle(*waiting.pop(name))
+
+    logs = [os.path.join(run.logs, f"{name}.log") for name, _, _ in guests]
+    judges = [
+        judge.Judge(name, members, lambda result, log=log: on_end(result, log))
+        for (name, _, members), log in zip(guests, logs)
+    ]
+    where = "directly on KVM" if run.direct else "nested in QEMU"
+    print(f"run: {len(chosen)} tests in {len(guests)} guests, {where}, kernel {run.kernel.release}, "
+          f"host {os.path.basename(options.host)}, drivers {options.drivers}", flush=True)
+    process, consoles = run.start(guests, parts)
+    limit = 60 + sum(tests.BOOT_LIMIT + test.limit(options.soak) for test in chosen)
+    try:
+        follow(process, consoles, judges, limit)
+    except BaseException:
+        process.kill()
+        raise
+    failed = sum(result.verdict == "failed" for result in results)
+    if process.wait() != 0:
+        failed += 1
+        print(f"FAIL           the machine around the guests ended with status {process.returncode}")
+    for one, log in zip(judges, logs):
+        if one.boot_problems:
+            failed += 1
+            print(f"FAIL           {one.name}, outside its tests")
+            for problem in one.boot_problems:
+                print(f"       {problem}")
+            print(f"       console: {os.path.relpath(log, images.PROJECT)}")
+    skipped = sum(result.verdict == "skipped" for result in results)
+    print(f"run: {time.monotonic() - started:.0f} s")
+    passed = sum(result.verdict == "passed" for result in results)
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return failed
+
+
+def shell(run):
+    """Boots one guest with the terminal as its console."""
+    guest = tests.Test("shell", {"needs": "kexec python"}).guest(run.options.drivers)
+    guests = [("shell", guest, [])]
+    process, _ = run.start(guests, run.prepare(guests, ["MODE=shell"]))
+    process.wait()
+    if sys.stdin.isatty():
+        subprocess.run(["stty", "sane"], check=False)
+    shutil.rmtree(run.folder)
+
+
+def main():
+    """Returns the exit status: 0 if no test failed."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    options = arguments()
+    if options.self_test:
+        found = unittest.defaultTestLoader.discover(images.HERE, pattern="*_test.py")
+        return 0 if unittest.TextTestRunner().run(found).wasSuccessful() else 1
+    os.makedirs(os.path.join(images.BUILD, "vm"), exist_ok=True)
+    if options.shell:
+        shell(Run(options))
+        return 0
+    every = tests.load(images.GUEST)
+    pattern = "^demo$" if options.demo else options.tests
+    chosen = tests.choose(every, pattern, options.kernel, options.drivers, os.path.basename(options.host), options.soak)
+    if not options.demo and not options.tests:
+        chosen = [test for test in chosen if test.name != "demo"]
+    if not chosen:
+        print(f"run: no test matches '{options.tests}' for drivers {options.drivers}, kernel {options.kernel}")
+        return 1
+    with take_turn():
+        run = Run(options)
+        failed = run_tests(run, chosen)
+        if not options.keep:
+            shutil.rmtree(run.folder)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

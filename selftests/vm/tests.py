@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Guest scripts: what their header comments ask for, and which of them share a booted guest."""
+
+import dataclasses
+import glob
+import os
+import re
+
+# What is added to every guest's command line, and how it boots; see README.md.
+CMDLINE = "console=ttyS0 loglevel=5 panic=-1 printk.devkmsg=on mitigations=off"
+NATIVE = "initcall_blacklist=hv_acpi_init"
+BOOTS = {"native": NATIVE, "stock": "", "nopv": f"{NATIVE} nopv", "plain": NATIVE}
+# Seconds a guest may take to boot and to go down, on top of its tests' time limits.
+BOOT_LIMIT = 60
+
+KEYS = {"guest", "boot", "cmdline", "cpus", "memory", "timeout", "drivers", "kernels", "hosts", "needs", "disks", "nics",
+        "expect", "console", "host", "same-as", "differs"}
+
+
+class HeaderError(Exception):
+    """A script's header asks for something that the rig doesn't know."""
+
+
+@dataclasses.dataclass
+class Test:
+    """One guest script and its header, `# key: value` lines before the first line of code."""
+
+    name: str
+    header: dict
+
+    def words(self, key, default=""):
+        """The header's value for `key`, split at blanks."""
+        return self.header.get(key, default).split()
+
+    def limit(self, soak):
+        """The time limit in seconds; a second number in the header is for soak runs."""
+        limits = self.words("timeout", "60")
+        return int(limits[-1] if soak else limits[0])
+
+    def guest(self, drivers):
+        """What must be equal for two tests to share a guest."""
+        boot = self.header.get("boot", "native" if drivers == "viridian" else "stock")
+        if boot not in BOOTS:
+            raise HeaderError(f"{self.name}: no such boot: {boot}")
+        return Guest(
+            boot=boot,
+            cmdline=self.header.get("cmdline", ""),
+            cpus=int(self.header.get("cpus", "2")),
+            memory=int(self.header.get("memory", "512")),
+            needs=tuple(sorted(self.words("needs"))),
+            disks=tuple(self.words("disks")),
+            nics=int(self.header.get("nics", "0")),
+            fresh=self.name if self.header.get("guest", "default") == "fresh" else "",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Guest:
+    """How a guest is booted; sizes of memory in MiB."""
+
+    boot: str = "native"
+    cmdline: str = ""
+    cpus: int = 2
+    memory: int = 512
+    needs: tuple = ()
+    disks: tuple = ()
+    nics: int = 0
+    fresh: str = ""
+
+    def kernel_command_line(self, more):
+        """The whole kernel command line; words that the kernel doesn't know reach the guest's init as environment."""
+        return " ".join(word for word in (CMDLINE, BOOTS[self.boot], self.cmdline, *more) if word)
+
+
+def load(folder):
+    """All tests of `folder` by name; a shell file without a header is a library and no test."""
+    found = {}
+    for path in sorted(glob.glob(os.path.join(folder, "*.sh"))):
+        name = os.path.basename(path)[: -len(".sh")]
+        header = _header(path)
+        if "guest" in header:
+            unknown = set(header) - KEYS
+            if unknown:
+                raise HeaderError(f"{name}: the header has unknown keys: {', '.join(sorted(unknown))}")
+            found[name] = Test(name, header)
+    return found
+
+
+def _header(path):
+    header = {}
+    with open(path, encoding="utf-8") as opened:
+        for line in opened:
+            if not line.startswith("#"):
+                break
+            match = re.fullmatch(r"# ([a-z-]+): (.*)\n", line)
+            if match:
+                header[match.group(1)] = match.group(2).strip()
+    return header
+
+
+def choose(every, pattern, kernel, drivers, host, soak):
+    """The tests that match the pattern and are meant for this run, and those that they are compared with.
+
+    A kernel other than the first gets only the tests that name it, except in a soak run.
+    """
+    chosen = {}
+    for test in every.values():
+        fits = (
+            re.search(pattern, test.name)
+            and drivers in test.words("drivers", "viridian")
+            and (soak or kernel in test.words("kernels", "stable"))
+            and host in test.words("hosts", host)
+        )
+        if fits:
+            chosen[test.name] = test
+            for other in test.words("same-as"):
+                chosen[other] = every[other]
+    return [chosen[name] for name in sorted(chosen)]
+
+
+def group(tests, drivers):
+    """The guests to boot, as (name, guest, tests), fewest boots possible."""
+    groups = {}
+    for test in tests:
+        groups.setdefault(test.guest(drivers), []).append(test)
+    named = []
+    names = set()
+    for guest, members in groups.items():
+        name = guest.fresh or f"guest-{guest.boot}"
+        while name in names:
+            name += "+"
+        names.add(name)
+        named.append((name, guest, members))
+    return named

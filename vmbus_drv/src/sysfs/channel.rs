@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The attributes of a channel, in `/sys/bus/vmbus/devices/<instance>/channels/<relid>`.
+
+use super::device::signed;
+use super::{group, AttributeList, ChannelAttribute, Constant, Groups};
+use crate::channel::{Channel, Direction, MonitorState};
+use hv_core::{Cpu, HotplugLock};
+use kernel::bindings;
+use kernel::prelude::*;
+use vmbus_ring::Snapshot;
+
+/// A ring of the channel.
+///
+/// # Errors
+///
+/// `EINVAL` unless the channel is open.
+fn ring(channel: &Channel, direction: Direction) -> Result<Snapshot> {
+    channel.ring(direction).ok_or(EINVAL)
+}
+
+/// What the guest's monitor page says of the channel.
+///
+/// # Errors
+///
+/// `ENODEV` without monitor; then the attribute is hidden, unless the connection is being taken down.
+fn monitor(channel: &Channel) -> Result<MonitorState> {
+    channel.monitor(Direction::Out).ok_or(ENODEV)
+}
+
+/// Moves the channel to the CPU of which somebody wrote the number.
+fn retarget(channel: &Channel, text: &[u8]) -> Result {
+    let cpu = Cpu::new(parse(text)?).ok_or(EINVAL)?;
+    let _no_hotplug = HotplugLock::new();
+    channel.retarget(cpu)
+}
+
+/// Reads an unsigned decimal number as `sscanf("%u")` does: after white space, up to the first other character.
+///
+/// # Errors
+///
+/// `EIO` without a digit, `EINVAL` if the number has more than 32 bits.
+fn parse(text: &[u8]) -> Result<u32> {
+    let text = text.trim_ascii_start();
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
+    if digits.clone().next().is_none() {
+        return Err(EIO);
+    }
+    digits
+        .map(|digit| u32::from(digit.wrapping_sub(b'0')))
+        .try_fold(0_u32, |number, digit| number.checked_mul(10)?.checked_add(digit))
+        .ok_or(EINVAL)
+}
+
+/// All of them, in the order in which the kernel makes the files.
+///
+/// `events` counts the signals that we sent and `interrupts` those that we got; the names are the ABI's.
+static ATTRIBUTES: [ChannelAttribute; 15] = {
+    use Direction::{In, Out};
+    type A = ChannelAttribute;
+    [
+        A::new(c"out_mask", |channel, page| page.line(format_args!("{}", ring(channel, Out)?.interrupt_mask))),
+        A::new(c"in_mask", |channel, page| page.line(format_args!("{}", ring(channel, In)?.interrupt_mask))),
+        A::new(c"read_avail", |channel, page| page.line(format_args!("{}", ring(channel, In)?.bytes_to_read))),
+        A::new(c"write_avail", |channel, page| page.line(format_args!("{}", ring(channel, Out)?.bytes_to_write))),
+        A::new(c"cpu", |channel, page| page.line(format_args!("{}", channel.target_cpu().number())))
+            .writable(retarget),
+        A::new(c"pending", |channel, page| page.line(format_args!("{}", signed(monitor(channel)?.pending))))
+            .monitored(),
+        A::new(c"latency", |channel, page| page.line(format_args!("{}", monitor(channel)?.latency))).monitored(),
+        A::new(c"interrupts", |channel, page| page.line(format_args!("{}", channel.counters().events.get()))),
+        A::new(c"events", |channel, page| {
+            page.line(format_args!("{}", channel.counters().interrupts_out.get()))
+        }),
+        A::new(c"intr_in_full", |channel, page| page.line(format_args!("{}", channel.counters().in_full.get()))),
+        A::new(c"intr_out_empty", |channel, page| {
+            page.line(format_args!("{}", channel.counters().out_empty.get()))
+        }),
+        A::new(c"out_full_first", |channel, page| {
+            page.line(format_args!("{}", channel.counters().out_full_first.get()))
+        }),
+        A::new(c"out_full_total", |channel, page| {
+            page.line(format_args!("{}", channel.counters().out_full_total.get()))
+        }),
+        A::new(c"monitor_id", |channel, page| {
+            page.line(format_args!("{}", channel.offer().monitor_id.ok_or(ENODEV)?))
+        })
+        .monitored(),
+        A::new(c"subchannel_id", |channel, page| {
+            page.line(format_args!("{}", channel.offer().sub_channel_index))
+        }),
+    ]
+};
+
+/// The attributes as the kernel wants them.
+static LIST: AttributeList<15> = AttributeList::of(&ATTRIBUTES);
+/// The group of them all. The binary attribute `ring` belongs here too once a uio driver exists.
+static GROUP: Constant<bindings::attribute_group> = group(&LIST, Some(ChannelAttribute::visible_callback));
+/// What every channel folder has.
+pub(crate) static GROUPS: Groups = Groups::of_group(&GROUP);
