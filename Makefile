@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 60
 
 vm = selftests/vm/run --kernel $(KERNEL) --host $(HOST) --drivers $(DRIVERS)
 
-.PHONY: modules modules_install clean help demo shell test soak test-pure test-vm check fuzz bench
+.PHONY: modules modules_install clean help demo shell test soak test-pure test-vm check fmt fuzz bench
 .DEFAULT_GOAL := modules
 
 modules: ## Build the modules for the running kernel (KDIR= or KVER= for another) into build/modules/RELEASE
@@ -46,6 +46,9 @@ test-vm: ## Tests in guests: T=pattern DRIVERS=viridian|stock HOST=name|/folder 
 
 check: ## Format, lints and layers
 	@scripts/check.sh
+
+fmt: ## Format everything
+	@scripts/fmt.sh
 
 fuzz: ## Fuzz every parser for FUZZ_SECONDS each, or one with TARGET=
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) TARGET=$(TARGET) selftests/fuzz/run.sh

@@ -22,6 +22,8 @@ for file in $(git ls-files --cached --others --exclude-standard 'hv_core/*.rs' '
     lines=$(wc -l < "$file")
     [ "$lines" -le 800 ] || breach "$file has $lines lines; split it before 800"
     case $file in
+    # Tests of the host side, which nothing links to.
+    */ring/tests/* | */proto/tests/* | */hvdef/tests/*) ;;
     */hvdef/* | */proto/* | */ring/*)
         ! code "$file" | grep -v 'forbid(unsafe_code)' | grep -qwE 'unsafe' || breach "$file is pure but says unsafe"
         ! code "$file" | grep -qE '\bkernel::|\bhv_bindings\b' || breach "$file is pure but names the kernel"

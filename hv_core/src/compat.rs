@@ -48,3 +48,10 @@ pub(crate) fn read_barrier() {
     #[cfg(not(before_7_3))]
     barrier::smp_mb(barrier::Read);
 }
+
+/// The argument of `smp_call_function_single` that waits for the end of the call; an integer before 7.3.
+#[cfg(before_7_3)]
+pub(crate) const WAIT: kernel::ffi::c_int = 1;
+/// The argument of `smp_call_function_single` that waits for the end of the call; an integer before 7.3.
+#[cfg(not(before_7_3))]
+pub(crate) const WAIT: bool = true;

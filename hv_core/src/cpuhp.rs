@@ -2,6 +2,7 @@
 
 //! CPUs and their comings and goings, and calls on another CPU.
 
+use crate::compat;
 use core::marker::PhantomData;
 use kernel::bindings;
 use kernel::error::{from_result, to_result};
@@ -72,7 +73,7 @@ impl Cpu {
     ///
     /// `ENXIO` if the CPU is offline.
     pub fn call<F: FnMut() + Send>(self, mut function: F) -> Result {
-        unsafe extern "C" fn trampoline<F: FnMut()>(function: *mut kernel::ffi::c_void) {
+        extern "C" fn trampoline<F: FnMut()>(function: *mut kernel::ffi::c_void) {
             // SAFETY: `call` below passes a pointer to an `F` and waits, so that it is valid and not aliased.
             unsafe { (*function.cast::<F>())() }
         }
@@ -82,7 +83,7 @@ impl Cpu {
                 self.0 as kernel::ffi::c_int,
                 Some(trampoline::<F>),
                 (&raw mut function).cast(),
-                true.into(),
+                compat::WAIT,
             )
         })
     }
@@ -98,6 +99,12 @@ impl HotplugLock {
         // SAFETY: Process context is this function's own condition; `Drop` unlocks.
         unsafe { bindings::cpus_read_lock() };
         Self(PhantomData)
+    }
+}
+
+impl Default for HotplugLock {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -140,10 +147,10 @@ impl<T: Hotplug> HotplugState<T> {
     ///
     /// `ENOSPC` if all dynamic states are taken, and whatever [`Hotplug::online`] returns.
     pub fn new(name: &'static CStr) -> Result<Self> {
-        unsafe extern "C" fn startup<T: Hotplug>(cpu: kernel::ffi::c_uint) -> kernel::ffi::c_int {
+        extern "C" fn startup<T: Hotplug>(cpu: kernel::ffi::c_uint) -> kernel::ffi::c_int {
             from_result(|| T::online(Cpu(cpu)).map(|()| 0))
         }
-        unsafe extern "C" fn teardown<T: Hotplug>(cpu: kernel::ffi::c_uint) -> kernel::ffi::c_int {
+        extern "C" fn teardown<T: Hotplug>(cpu: kernel::ffi::c_uint) -> kernel::ffi::c_int {
             from_result(|| T::offline(Cpu(cpu)).map(|()| 0))
         }
         // SAFETY: The callbacks are functions of this module, which removes the state before it goes.

@@ -226,7 +226,7 @@ fn active() -> Option<&'static Synic> {
 }
 
 /// The vector's handler. Hardirq.
-unsafe extern "C" fn interrupt() {
+extern "C" fn interrupt() {
     let cpu = Cpu::current();
     let Some((synic, state)) = active().and_then(|synic| Some((synic, synic.cpus.get(cpu)?)))
     else {

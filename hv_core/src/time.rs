@@ -16,13 +16,12 @@ const PATIENCE: usize = 16;
 ///
 /// `EIO` if the partition has no reference counter.
 pub fn reference_time() -> Result<u64> {
-    match (0..PATIENCE)
-        .map(|_| read_tsc_page())
-        .find(|s| *s != Snapshot::Torn)
-    {
-        // SAFETY: RDTSC has no preconditions.
+    let mut attempts = (0..PATIENCE).map(|_| read_tsc_page());
+    match attempts.find(|snapshot| *snapshot != Snapshot::Torn) {
         Some(Snapshot::Valid(reference)) => {
-            Ok(reference.time(unsafe { hv_bindings::rust_helper_hv_rdtsc() }))
+            // SAFETY: RDTSC has no preconditions.
+            let tsc = unsafe { hv_bindings::rust_helper_hv_rdtsc() };
+            Ok(reference.time(tsc))
         }
         _ => msr::read(hvdef::msr::TIME_REF_COUNT),
     }

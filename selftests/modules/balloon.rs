@@ -135,7 +135,7 @@ struct Inbox {
 
 impl Handler for Inbox {
     fn receive(&self, packets: &mut Packets<'_>) {
-        while let Some(packet) = packets.next() {
+        while let Some(packet) = packets.take() {
             self.received.fetch_add(1, Relaxed);
             let reply =
                 Response::read_from_prefix(packet.payload)

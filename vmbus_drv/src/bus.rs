@@ -4,7 +4,9 @@
 
 use crate::device::Device;
 use crate::driver;
-use crate::sysfs::{attribute, group, AttributeList, Constant, Groups, Modalias, Page, DEVICE_GROUPS, READ_ONLY};
+use crate::sysfs::{
+    attribute, group, AttributeList, Constant, Groups, Modalias, Page, DEVICE_GROUPS, READ_ONLY,
+};
 use core::ptr;
 use hvdef::Guid;
 use kernel::error::{from_result, to_result};
@@ -22,7 +24,7 @@ use vmbus_proto::OfferFlags;
 static BUS: Constant<bindings::bus_type> = {
     // SAFETY: All zeroes is a valid `bus_type`.
     let mut bus: bindings::bus_type = unsafe { core::mem::zeroed() };
-    bus.name = c"vmbus".as_ptr().cast();
+    bus.name = c"vmbus".to_bytes_with_nul().as_ptr().cast();
     bus.bus_groups = GROUPS.as_ptr();
     bus.dev_groups = DEVICE_GROUPS.as_ptr();
     bus.drv_groups = driver::GROUPS.as_ptr();
@@ -41,10 +43,14 @@ pub(crate) fn as_ptr() -> *const bindings::bus_type {
 }
 
 /// Whether a driver is for a device.
-unsafe extern "C" fn match_callback(device: *mut bindings::device, driver: *const bindings::device_driver) -> ffi::c_int {
+extern "C" fn match_callback(
+    device: *mut bindings::device,
+    driver: *const bindings::device_driver,
+) -> ffi::c_int {
     // SAFETY: The driver core passes a device and a driver of this bus.
     let (device, overridden) = unsafe {
-        let overridden = hv_bindings::rust_helper_hv_match_driver_override(device.cast(), driver.cast());
+        let overridden =
+            hv_bindings::rust_helper_hv_match_driver_override(device.cast(), driver.cast());
         (Device::from_raw(device), overridden)
     };
     let device: &Device = device;
@@ -62,7 +68,7 @@ unsafe extern "C" fn match_callback(device: *mut bindings::device, driver: *cons
 }
 
 /// Adds to a device's uevent what udev needs to find the driver's module.
-unsafe extern "C" fn uevent_callback(
+extern "C" fn uevent_callback(
     device: *const bindings::device,
     environment: *mut bindings::kobj_uevent_env,
 ) -> ffi::c_int {
@@ -72,36 +78,40 @@ unsafe extern "C" fn uevent_callback(
         let alias = CString::try_from_fmt(format_args!("{}", Modalias(device.channel().offer())))?;
         // SAFETY: The environment is the driver core's, and the arguments match the format.
         to_result(unsafe {
-            bindings::add_uevent_var(environment, c"MODALIAS=%s".as_char_ptr(), alias.as_char_ptr())
+            bindings::add_uevent_var(
+                environment,
+                c"MODALIAS=%s".as_char_ptr(),
+                alias.as_char_ptr(),
+            )
         })?;
         Ok(0)
     })
 }
 
 /// Binds a device.
-unsafe extern "C" fn probe_callback(device: *mut bindings::device) -> ffi::c_int {
+extern "C" fn probe_callback(device: *mut bindings::device) -> ffi::c_int {
     // SAFETY: This is the bus's `probe`.
     from_result(|| unsafe { driver::probe(device) }.map(|()| 0))
 }
 
 /// Unbinds a device.
-unsafe extern "C" fn remove_callback(device: *mut bindings::device) {
+extern "C" fn remove_callback(device: *mut bindings::device) {
     // SAFETY: This is the bus's `remove`.
     unsafe { driver::remove(device) };
 }
 
 /// Quiets a device.
-unsafe extern "C" fn shutdown_callback(device: *mut bindings::device) {
+extern "C" fn shutdown_callback(device: *mut bindings::device) {
     // SAFETY: This is the bus's `shutdown`.
     unsafe { driver::shutdown(device) };
 }
 
 /// `hibernation`: whether the guest may hibernate; not before we can.
-unsafe extern "C" fn hibernation(_bus: *const bindings::bus_type, buffer: *mut ffi::c_char) -> isize {
+extern "C" fn hibernation(_bus: *const bindings::bus_type, buffer: *mut ffi::c_char) -> isize {
     from_result(|| {
         // SAFETY: The buffer is what sysfs passed.
         let mut page = unsafe { Page::new(buffer) };
-        page.line(format_args!("0"))?;
+        page.line(0)?;
         Ok(page.shown())
     })
 }
@@ -145,7 +155,7 @@ impl Drop for Occupant {
 ///
 /// Drivers and devices can be registered only meanwhile. Dropping it waits until there are no devices in memory, and
 /// so it must go after everything that refers to one. Drivers are in modules that need this one.
-pub struct Bus(());
+pub(crate) struct Bus(());
 
 impl Bus {
     /// Registers the bus. Process context.
@@ -153,7 +163,7 @@ impl Bus {
     /// # Errors
     ///
     /// `EBUSY` if the VMBus built into the kernel is active, `EEXIST` if there is another bus of this name, `ENOMEM`.
-    pub fn register() -> Result<Self> {
+    pub(crate) fn register() -> Result<Self> {
         // SAFETY: The question has no preconditions. It spares the kernel a complaint with a stack trace.
         if unsafe { hv_bindings::rust_helper_hv_builtin_vmbus() } {
             return Err(EBUSY);
@@ -165,8 +175,11 @@ impl Bus {
 
     /// Whether a registered driver is for devices of a class. Process context.
     #[must_use]
-    pub fn has_driver_for(&self, class: &Guid) -> bool {
-        unsafe extern "C" fn matches(driver: *mut bindings::device_driver, class: *mut ffi::c_void) -> ffi::c_int {
+    pub(crate) fn has_driver_for(&self, class: &Guid) -> bool {
+        extern "C" fn matches(
+            driver: *mut bindings::device_driver,
+            class: *mut ffi::c_void,
+        ) -> ffi::c_int {
             // SAFETY: The driver core passes a driver of this bus and what it was given below.
             unsafe { driver::matches(driver, &*class.cast::<Guid>()) }.into()
         }

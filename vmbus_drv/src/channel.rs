@@ -11,8 +11,8 @@ use crate::workqueue;
 use core::mem;
 use hv_core::{partition, ratelimited, Cpu, RcuSlot};
 use kernel::prelude::*;
-use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::aref::ARef;
+use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::{Arc, Mutex};
 use kernel::workqueue::{impl_has_work, new_work, system_bh, system_long, Work, WorkItem};
 use vmbus_proto::{Offer, Relid, Request};
@@ -89,8 +89,11 @@ enum DeviceState {
     Absent,
     /// Made, and not yet on the bus.
     New(NewDevice),
-    /// On the bus.
-    Registered(RegisteredDevice),
+    /// On the bus until this is dropped.
+    Registered {
+        /// Removes the device from the bus.
+        _device: RegisteredDevice,
+    },
     /// Gone, or never to be.
     Gone,
 }
@@ -412,10 +415,16 @@ impl Channel {
         }
         *state = match mem::replace(&mut *state, DeviceState::Gone) {
             DeviceState::New(device) => match device.register(parent.as_device()) {
-                Ok(registered) => DeviceState::Registered(registered),
+                Ok(registered) => DeviceState::Registered {
+                    _device: registered,
+                },
                 Err(error) => {
                     let relid = self.offer.relid.get();
-                    pr_err!("the device of channel {} cannot be made: {:?}\n", relid, error);
+                    pr_err!(
+                        "the device of channel {} cannot be made: {:?}\n",
+                        relid,
+                        error
+                    );
                     DeviceState::Gone
                 }
             },
@@ -426,13 +435,21 @@ impl Channel {
     /// Adds a channel to the device of this first one. Process context.
     fn attach(&self, subchannel: &Arc<Channel>) {
         let device = self.handle.lock().clone();
-        let added = device.ok_or(ENODEV).and_then(|device| device.add_channel(subchannel));
+        let added = device
+            .ok_or(ENODEV)
+            .and_then(|device| device.add_channel(subchannel));
         if let Err(error) = added {
             let relid = subchannel.offer.relid.get();
-            ratelimited!(pr_warn, "sub-channel {} cannot be used: {:?}\n", relid, error);
+            ratelimited!(
+                pr_warn,
+                "sub-channel {} cannot be used: {:?}\n",
+                relid,
+                error
+            );
             return;
         }
-        self.rings.with(|rings| rings.handler().subchannel(subchannel));
+        self.rings
+            .with(|rings| rings.handler().subchannel(subchannel));
     }
 
     /// Undoes [`Channel::attach`].

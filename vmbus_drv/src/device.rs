@@ -118,7 +118,9 @@ impl<Ctx: DeviceContext> Device<Ctx> {
     /// `device` is on the bus `vmbus` and referenced for all of `'a`, and `Ctx` is true of it for that time.
     pub(crate) unsafe fn from_raw<'a>(device: *const bindings::device) -> &'a Self {
         // SAFETY: By the condition of this function the device is one of ours, which start with `struct device`.
-        unsafe { &*kernel::container_of!(device.cast_mut().cast::<Opaque<_>>(), Inner, device).cast() }
+        unsafe {
+            &*kernel::container_of!(device.cast_mut().cast::<Opaque<_>>(), Inner, device).cast()
+        }
     }
 
     /// The device's first channel.
@@ -133,12 +135,18 @@ impl<Ctx: DeviceContext> Device<Ctx> {
     /// # Errors
     ///
     /// `ENODEV` once the device is being removed, and what `function` returns.
-    pub(crate) fn for_each_channel(&self, mut function: impl FnMut(&Arc<Channel>) -> Result) -> Result {
+    pub(crate) fn for_each_channel(
+        &self,
+        mut function: impl FnMut(&Arc<Channel>) -> Result,
+    ) -> Result {
         let channels = self.0.channels.lock();
         if matches!(channels.stage, Stage::Removed) {
             return Err(ENODEV);
         }
-        channels.members.iter().try_for_each(|member| function(&member.channel))
+        channels
+            .members
+            .iter()
+            .try_for_each(|member| function(&member.channel))
     }
 
     /// Adds a sub-channel with its folder. Process context; may be called while a driver is being bound.
@@ -153,7 +161,10 @@ impl<Ctx: DeviceContext> Device<Ctx> {
             return Err(ENODEV);
         }
         members.reserve(1, GFP_KERNEL)?;
-        let mut member = Member { channel: channel.clone(), folder: None };
+        let mut member = Member {
+            channel: channel.clone(),
+            folder: None,
+        };
         member.add_folder(stage)?;
         Ok(members.push(member, GFP_KERNEL)?)
     }
@@ -162,7 +173,10 @@ impl<Ctx: DeviceContext> Device<Ctx> {
     /// with a lock that [`Channel::retarget`] takes. Process context. Nothing happens if it is not there.
     pub(crate) fn remove_channel(&self, channel: &Arc<Channel>) {
         let mut channels = self.0.channels.lock();
-        let member = channels.members.iter().position(|member| Arc::ptr_eq(&member.channel, channel));
+        let member = channels
+            .members
+            .iter()
+            .position(|member| Arc::ptr_eq(&member.channel, channel));
         let member = member.and_then(|index| channels.members.remove(index).ok());
         // The folder goes without the lock, for the reason above.
         drop(channels);
@@ -179,7 +193,9 @@ impl<Ctx: DeviceContext> Device<Ctx> {
         let Channels { stage, members } = &mut *channels;
         // SAFETY: By the condition of this function.
         *stage = Stage::Registered(unsafe { ChannelsFolder::new(self.as_raw())? });
-        members.iter_mut().try_for_each(|member| member.add_folder(stage))
+        members
+            .iter_mut()
+            .try_for_each(|member| member.add_folder(stage))
     }
 
     /// Removes the folders, for good.
@@ -202,9 +218,15 @@ impl<Ctx: DeviceContext> AsRef<device::Device<Ctx>> for Device<Ctx> {
 }
 
 /// Frees a device to which nobody refers any more.
-unsafe extern "C" fn release(device: *mut bindings::device) {
+extern "C" fn release(device: *mut bindings::device) {
     // SAFETY: Only `NewDevice::new` sets this callback, for a device whose box it gave up; this was the last reference.
-    drop(unsafe { KBox::from_raw(kernel::container_of!(device.cast::<Opaque<_>>(), Inner, device)) });
+    drop(unsafe {
+        KBox::from_raw(kernel::container_of!(
+            device.cast::<Opaque<_>>(),
+            Inner,
+            device
+        ))
+    });
 }
 
 /// A device that sysfs does not show yet.
@@ -222,7 +244,13 @@ impl NewDevice {
     pub(crate) fn new(channel: Arc<Channel>) -> Result<Self> {
         let name = CString::try_from_fmt(format_args!("{}", channel.offer().instance))?;
         let mut members = KVec::with_capacity(1, GFP_KERNEL)?;
-        members.push(Member { channel: channel.clone(), folder: None }, GFP_KERNEL)?;
+        members.push(
+            Member {
+                channel: channel.clone(),
+                folder: None,
+            },
+            GFP_KERNEL,
+        )?;
         let inner = KBox::try_pin_init(
             try_pin_init!(Inner {
                 device: Opaque::zeroed(),
@@ -247,7 +275,10 @@ impl NewDevice {
             (*raw).dma_mask = (*inner).dma_mask.get();
             (*raw).coherent_dma_mask = u64::MAX;
             // INVARIANT: In a box and initialised. The reference is the one of initialisation.
-            (raw, ARef::from_raw(NonNull::new(inner).ok_or(ENOMEM)?.cast::<Device>()))
+            (
+                raw,
+                ARef::from_raw(NonNull::new(inner).ok_or(ENOMEM)?.cast::<Device>()),
+            )
         };
         // SAFETY: The device is initialised, and the arguments match the format.
         to_result(unsafe { bindings::dev_set_name(raw, c"%s".as_char_ptr(), name.as_char_ptr()) })?;
@@ -275,7 +306,9 @@ impl NewDevice {
             (*raw).parent = ptr::from_ref(parent).cast_mut().cast();
             bindings::device_add(raw)
         })?;
-        let registered = RegisteredDevice { device: self.device };
+        let registered = RegisteredDevice {
+            device: self.device,
+        };
         // SAFETY: Registered above; dropping `registered` closes the channels first.
         unsafe { registered.open_channels()? };
         Ok(registered)

@@ -49,12 +49,18 @@ const _: () = assert!(size_of::<DeviceId<()>>() == 24 && offset_of!(DeviceId<()>
 impl<T> DeviceId<T> {
     /// The end of a table.
     #[doc(hidden)]
-    pub const END: Self = Self { class: Guid::ZERO, info: None };
+    pub const END: Self = Self {
+        class: Guid::ZERO,
+        info: None,
+    };
 
     /// The entry of a class.
     #[must_use]
     pub const fn new(class: Guid, info: &'static T) -> Self {
-        Self { class, info: Some(info) }
+        Self {
+            class,
+            info: Some(info),
+        }
     }
 }
 
@@ -75,8 +81,9 @@ pub trait Driver {
     /// The classes that the driver is for.
     const ID_TABLE: IdTable<Self::IdInfo>;
 
-    /// Whether devices are bound by a task of their own, so that slow ones do not wait for each other.
-    const PROBE_ASYNCHRONOUSLY: bool = true;
+    /// Whether each device is bound by a task of its own, so that slow ones do not wait for each other; the order is
+    /// then that of chance.
+    const PROBE_ASYNCHRONOUSLY: bool = false;
 
     /// Binds a device. Process context. `info` is there unless the device was given to the driver through `new_id` or
     /// `driver_override`.
@@ -98,11 +105,13 @@ pub trait Driver {
 
 /// The entry of a class in a table.
 fn find<T>(table: IdTable<T>, class: &Guid) -> Option<&'static DeviceId<T>> {
-    table.iter().find(|id| id.class == *class && id.info.is_some())
+    table
+        .iter()
+        .find(|id| id.class == *class && id.info.is_some())
 }
 
 /// What a driver does, without its type.
-pub struct Operations {
+struct Operations {
     /// Whether the driver's own table has a class.
     matches: fn(&Guid) -> bool,
     /// Binds a device.
@@ -263,7 +272,11 @@ fn parse(text: &[u8]) -> Result<Guid> {
 /// # Errors
 ///
 /// `EINVAL` if that is no GUID, `EEXIST` if it was added before, `ENOMEM`.
-unsafe extern "C" fn new_id(driver: *mut bindings::device_driver, text: *const ffi::c_char, size: usize) -> isize {
+extern "C" fn new_id(
+    driver: *mut bindings::device_driver,
+    text: *const ffi::c_char,
+    size: usize,
+) -> isize {
     from_result(|| {
         // SAFETY: The attribute is one of the drivers of our bus, and sysfs removes it before the driver goes. The
         // text is what sysfs passed.
@@ -287,7 +300,11 @@ unsafe extern "C" fn new_id(driver: *mut bindings::device_driver, text: *const f
 /// # Errors
 ///
 /// `EINVAL` if that is no GUID, `ENODEV` if it was not added.
-unsafe extern "C" fn remove_id(driver: *mut bindings::device_driver, text: *const ffi::c_char, size: usize) -> isize {
+extern "C" fn remove_id(
+    driver: *mut bindings::device_driver,
+    text: *const ffi::c_char,
+    size: usize,
+) -> isize {
     from_result(|| {
         // SAFETY: As for `new_id`.
         let (registered, text) = unsafe { (RawDriver::of(driver)?, written(text, size)) };
@@ -341,6 +358,10 @@ impl<T: Driver> Adapter<T> {
     }
 
     /// See [`Operations::remove`].
+    ///
+    /// # Safety
+    ///
+    /// The device is bound to this driver.
     unsafe fn remove(device: &Device<CoreInternal<'_>>) {
         // SAFETY: The device is bound, so that `probe` has set the data, of this type.
         let data = unsafe { device.as_ref().drvdata_borrow::<T::Data<'_>>() };
@@ -348,6 +369,10 @@ impl<T: Driver> Adapter<T> {
     }
 
     /// See [`Operations::shutdown`].
+    ///
+    /// # Safety
+    ///
+    /// The device is bound to this driver.
     unsafe fn shutdown(device: &Device<CoreInternal<'_>>) {
         // SAFETY: As for `remove`.
         let data = unsafe { device.as_ref().drvdata_borrow::<T::Data<'_>>() };
@@ -364,10 +389,21 @@ unsafe impl<T: Driver> driver::DriverLayout for Adapter<T> {
 
 // SAFETY: `unregister` is valid after `register` was successful.
 unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
-    unsafe fn register(raw: &Opaque<RawDriver>, name: &'static CStr, module: &'static ThisModule) -> Result {
+    unsafe fn register(
+        raw: &Opaque<RawDriver>,
+        name: &'static CStr,
+        module: &'static ThisModule,
+    ) -> Result {
         // SAFETY: The caller keeps `raw` in its place until `unregister`.
         unsafe {
-            RawDriver::register(raw.get(), T::NAME, name, module, T::PROBE_ASYNCHRONOUSLY, Self::OPERATIONS)
+            RawDriver::register(
+                raw.get(),
+                T::NAME,
+                name,
+                module,
+                T::PROBE_ASYNCHRONOUSLY,
+                Self::OPERATIONS,
+            )
         }
     }
 

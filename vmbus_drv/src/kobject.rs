@@ -36,7 +36,11 @@ impl ChannelsFolder {
     pub(crate) unsafe fn new(device: *mut bindings::device) -> Result<Self> {
         // SAFETY: By the condition of this function the device's kobject is registered.
         let kset = unsafe {
-            bindings::kset_create_and_add(c"channels".as_char_ptr(), ptr::null(), &raw mut (*device).kobj)
+            bindings::kset_create_and_add(
+                c"channels".as_char_ptr(),
+                ptr::null(),
+                &raw mut (*device).kobj,
+            )
         };
         // INVARIANT: The kset was registered just now, if there is one.
         NonNull::new(kset).map(Self).ok_or(ENOMEM)
@@ -61,9 +65,15 @@ struct Node {
 
 impl Node {
     /// Frees the node once nobody refers to its kobject.
-    unsafe extern "C" fn release(object: *mut bindings::kobject) {
+    extern "C" fn release(object: *mut bindings::kobject) {
         // SAFETY: Objects of this type are those of nodes, which came from a box, and this was the last reference.
-        drop(unsafe { KBox::from_raw(kernel::container_of!(object.cast::<Opaque<_>>(), Self, object)) });
+        drop(unsafe {
+            KBox::from_raw(kernel::container_of!(
+                object.cast::<Opaque<_>>(),
+                Self,
+                object
+            ))
+        });
     }
 }
 
@@ -97,14 +107,25 @@ impl ChannelFolder {
     /// `EEXIST` if the device has a folder of this relid, `ENOMEM`.
     pub(crate) fn new(parent: &ChannelsFolder, channel: Arc<Channel>) -> Result<Self> {
         let relid: ffi::c_uint = channel.offer().relid.get();
-        let node = KBox::into_raw(KBox::new(Node { object: Opaque::zeroed(), channel }, GFP_KERNEL)?);
+        let node = KBox::into_raw(KBox::new(
+            Node {
+                object: Opaque::zeroed(),
+                channel,
+            },
+            GFP_KERNEL,
+        )?);
         // SAFETY: The node is valid and nobody else's, and a fresh kobject is all zeroes but for its set. The
         // arguments match the format.
         let (object, result) = unsafe {
             let object = (*node).object.get();
             (*object).kset = parent.0.as_ptr();
-            let result =
-                bindings::kobject_init_and_add(object, &raw const TYPE.0, ptr::null_mut(), c"%u".as_char_ptr(), relid);
+            let result = bindings::kobject_init_and_add(
+                object,
+                &raw const TYPE.0,
+                ptr::null_mut(),
+                c"%u".as_char_ptr(),
+                relid,
+            );
             (object, result)
         };
         if let Err(error) = to_result(result) {

@@ -20,7 +20,7 @@ fn connection() -> Option<&'static Connection> {
 }
 
 /// Before the next kernel of a kexec starts. Process context.
-unsafe extern "C" fn on_kexec() {
+extern "C" fn on_kexec() {
     if let Some(connection) = connection() {
         connection.disconnect();
     }
@@ -30,7 +30,7 @@ unsafe extern "C" fn on_kexec() {
 }
 
 /// Before the crash kernel starts. Any context, on the crashing CPU.
-unsafe extern "C" fn on_crash(_: *mut kernel::bindings::pt_regs) {
+extern "C" fn on_crash(_: *mut kernel::bindings::pt_regs) {
     Handlers::on_panic();
     // The others are beyond reach; the crash kernel runs on this CPU.
     if let Some(partition) = partition() {

@@ -20,7 +20,7 @@ const BUDGET: usize = 64;
 
 /// What a driver does with what comes in.
 pub trait Handler: Send + Sync {
-    /// Packets came: take them all with [`Packets::next`]. Softirq, never twice at a time.
+    /// Packets came: take them all with [`Packets::take`]. Softirq, never twice at a time.
     fn receive(&self, packets: &mut Packets<'_>);
 
     /// There may be room again after [`SendError::Full`]. Softirq.
@@ -251,7 +251,7 @@ pub struct Packets<'a> {
 
 impl Packets<'_> {
     /// Copies the next packet; `None` if there is none, or it is another channel's turn.
-    pub fn next(&mut self) -> Option<IncomingPacket<'_>> {
+    pub fn take(&mut self) -> Option<IncomingPacket<'_>> {
         if self.error.is_some() || *self.left <= 1 {
             return None;
         }

@@ -27,7 +27,7 @@ impl PanicNotifier {
     ///
     /// `ENOMEM`.
     pub(crate) fn new<F: OnPanic>() -> Result<Self> {
-        unsafe extern "C" fn call<F: OnPanic>(
+        extern "C" fn call<F: OnPanic>(
             _: *mut bindings::notifier_block,
             _: c_ulong,
             _: *mut c_void,

@@ -62,10 +62,8 @@ impl Page<'_> {
     /// # Errors
     ///
     /// None.
-    pub(crate) fn line(&mut self, text: fmt::Arguments<'_>) -> Result {
-        fmt::Write::write_fmt(self, text)?;
-        fmt::Write::write_str(self, "\n")?;
-        Ok(())
+    pub(crate) fn line(&mut self, text: impl fmt::Display) -> Result {
+        Ok(fmt::Write::write_fmt(self, format_args!("{text}\n"))?)
     }
 
     /// The result of a `show` callback: how many bytes there are.
@@ -153,7 +151,11 @@ impl<R, T> Attribute<R, T> {
 
     /// The mode in the folder of a thing with or without monitor: 0 hides the attribute.
     fn mode(&self, raw: &bindings::attribute, has_monitor: bool) -> bindings::umode_t {
-        if self.monitored && !has_monitor { 0 } else { raw.mode }
+        if self.monitored && !has_monitor {
+            0
+        } else {
+            raw.mode
+        }
     }
 }
 
@@ -171,7 +173,7 @@ pub(crate) unsafe fn written<'a>(buffer: *const ffi::c_char, size: usize) -> &'a
 pub(crate) const fn attribute(name: &'static CStr, mode: bindings::umode_t) -> bindings::attribute {
     // SAFETY: All zeroes is a valid `attribute`. It has more fields where lockdep is configured.
     let mut raw: bindings::attribute = unsafe { mem::zeroed() };
-    raw.name = name.as_ptr().cast();
+    raw.name = name.to_bytes_with_nul().as_ptr().cast();
     raw.mode = mode;
     raw
 }
@@ -183,11 +185,16 @@ impl DeviceAttribute {
         let mut raw: bindings::device_attribute = unsafe { mem::zeroed() };
         raw.attr = attribute(name, READ_ONLY);
         raw.__bindgen_anon_1.show_const = Some(Self::show_callback);
-        Self { raw, show, store: None, monitored: false }
+        Self {
+            raw,
+            show,
+            store: None,
+            monitored: false,
+        }
     }
 
     /// The driver core's `show`.
-    unsafe extern "C" fn show_callback(
+    extern "C" fn show_callback(
         device: *mut bindings::device,
         raw: *const bindings::device_attribute,
         buffer: *mut ffi::c_char,
@@ -198,7 +205,7 @@ impl DeviceAttribute {
     }
 
     /// The groups' `is_visible`.
-    unsafe extern "C" fn visible_callback(
+    extern "C" fn visible_callback(
         object: *mut bindings::kobject,
         raw: *const bindings::attribute,
         _index: ffi::c_int,
@@ -215,7 +222,12 @@ impl DeviceAttribute {
 impl ChannelAttribute {
     /// A read-only attribute.
     const fn new(name: &'static CStr, show: fn(&Channel, &mut Page<'_>) -> Result) -> Self {
-        Self { raw: attribute(name, READ_ONLY), show, store: None, monitored: false }
+        Self {
+            raw: attribute(name, READ_ONLY),
+            show,
+            store: None,
+            monitored: false,
+        }
     }
 
     /// The same attribute, writable by root.
@@ -226,7 +238,7 @@ impl ChannelAttribute {
     }
 
     /// The kobject type's `show`.
-    unsafe extern "C" fn show_callback(
+    extern "C" fn show_callback(
         object: *mut bindings::kobject,
         raw: *mut bindings::attribute,
         buffer: *mut ffi::c_char,
@@ -237,7 +249,7 @@ impl ChannelAttribute {
     }
 
     /// The kobject type's `store`.
-    unsafe extern "C" fn store_callback(
+    extern "C" fn store_callback(
         object: *mut bindings::kobject,
         raw: *mut bindings::attribute,
         buffer: *const ffi::c_char,
@@ -248,22 +260,24 @@ impl ChannelAttribute {
     }
 
     /// The groups' `is_visible`.
-    unsafe extern "C" fn visible_callback(
+    extern "C" fn visible_callback(
         object: *mut bindings::kobject,
         raw: *const bindings::attribute,
         _index: ffi::c_int,
     ) -> bindings::umode_t {
         // SAFETY: As for `show_callback`.
-        let (channel, raw, this) = unsafe { (ChannelFolder::channel(object), &*raw, Self::of(raw)) };
+        let (channel, raw, this) =
+            unsafe { (ChannelFolder::channel(object), &*raw, Self::of(raw)) };
         this.mode(raw, channel.offer().monitor_id.is_some())
     }
 }
 
 /// How the files of a channel folder are read and written.
-pub(crate) static CHANNEL_OPERATIONS: Constant<bindings::sysfs_ops> = Constant(bindings::sysfs_ops {
-    show: Some(ChannelAttribute::show_callback),
-    store: Some(ChannelAttribute::store_callback),
-});
+pub(crate) static CHANNEL_OPERATIONS: Constant<bindings::sysfs_ops> =
+    Constant(bindings::sysfs_ops {
+        show: Some(ChannelAttribute::show_callback),
+        store: Some(ChannelAttribute::store_callback),
+    });
 
 /// A list of pointers to constants, closed by a null pointer.
 #[repr(C)]
@@ -282,7 +296,11 @@ unsafe impl<T, const N: usize> Sync for List<T, N> {}
 impl<T, const N: usize> List<T, N> {
     /// A list of these.
     const fn new(pointers: [*const T; N]) -> Self {
-        Self { pointers, end: ptr::null(), _target: PhantomData }
+        Self {
+            pointers,
+            end: ptr::null(),
+            _target: PhantomData,
+        }
     }
 
     /// The list as the kernel takes it.
@@ -296,7 +314,11 @@ pub(crate) type AttributeList<const N: usize> = List<bindings::attribute, N>;
 /// A list of one group.
 pub(crate) type Groups = List<bindings::attribute_group, 1>;
 /// What `is_visible` is.
-type Visible = unsafe extern "C" fn(*mut bindings::kobject, *const bindings::attribute, ffi::c_int) -> bindings::umode_t;
+type Visible = unsafe extern "C" fn(
+    *mut bindings::kobject,
+    *const bindings::attribute,
+    ffi::c_int,
+) -> bindings::umode_t;
 
 impl<const N: usize> AttributeList<N> {
     /// A list of kernel structures that start with an attribute.

@@ -123,7 +123,7 @@ impl Drop for SharedPages {
 
 /// One ring of a channel: a part of [`SharedPages`].
 #[derive(Clone)]
-pub struct Ring {
+pub(crate) struct Ring {
     /// The pages of both rings.
     pages: Arc<SharedPages>,
     /// Where the control page is, in bytes.
@@ -138,7 +138,7 @@ impl Ring {
     /// # Errors
     ///
     /// `EINVAL` if it has no data page, or is not inside.
-    pub fn new(pages: Arc<SharedPages>, first: usize, count: usize) -> Result<Self> {
+    pub(crate) fn new(pages: Arc<SharedPages>, first: usize, count: usize) -> Result<Self> {
         let data = count
             .checked_sub(1)
             .filter(|data| *data != 0)

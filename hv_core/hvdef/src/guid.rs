@@ -59,7 +59,7 @@ impl Guid {
     ///
     /// Panics where the text is malformed. Use it in constants only; [`Guid::from_ascii`] is for text of run time.
     #[must_use]
-    #[expect(
+    #[allow(
         clippy::panic,
         reason = "Evaluated in constants, where this is a compile error."
     )]

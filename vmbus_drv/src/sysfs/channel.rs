@@ -48,7 +48,9 @@ fn parse(text: &[u8]) -> Result<u32> {
     }
     digits
         .map(|digit| u32::from(digit.wrapping_sub(b'0')))
-        .try_fold(0_u32, |number, digit| number.checked_mul(10)?.checked_add(digit))
+        .try_fold(0_u32, |number, digit| {
+            number.checked_mul(10)?.checked_add(digit)
+        })
         .ok_or(EINVAL)
 }
 
@@ -59,35 +61,54 @@ static ATTRIBUTES: [ChannelAttribute; 15] = {
     use Direction::{In, Out};
     type A = ChannelAttribute;
     [
-        A::new(c"out_mask", |channel, page| page.line(format_args!("{}", ring(channel, Out)?.interrupt_mask))),
-        A::new(c"in_mask", |channel, page| page.line(format_args!("{}", ring(channel, In)?.interrupt_mask))),
-        A::new(c"read_avail", |channel, page| page.line(format_args!("{}", ring(channel, In)?.bytes_to_read))),
-        A::new(c"write_avail", |channel, page| page.line(format_args!("{}", ring(channel, Out)?.bytes_to_write))),
-        A::new(c"cpu", |channel, page| page.line(format_args!("{}", channel.target_cpu().number())))
-            .writable(retarget),
-        A::new(c"pending", |channel, page| page.line(format_args!("{}", signed(monitor(channel)?.pending))))
-            .monitored(),
-        A::new(c"latency", |channel, page| page.line(format_args!("{}", monitor(channel)?.latency))).monitored(),
-        A::new(c"interrupts", |channel, page| page.line(format_args!("{}", channel.counters().events.get()))),
-        A::new(c"events", |channel, page| {
-            page.line(format_args!("{}", channel.counters().interrupts_out.get()))
+        A::new(c"out_mask", |channel, page| {
+            page.line(ring(channel, Out)?.interrupt_mask)
         }),
-        A::new(c"intr_in_full", |channel, page| page.line(format_args!("{}", channel.counters().in_full.get()))),
+        A::new(c"in_mask", |channel, page| {
+            page.line(ring(channel, In)?.interrupt_mask)
+        }),
+        A::new(c"read_avail", |channel, page| {
+            page.line(ring(channel, In)?.bytes_to_read)
+        }),
+        A::new(c"write_avail", |channel, page| {
+            page.line(ring(channel, Out)?.bytes_to_write)
+        }),
+        A::new(c"cpu", |channel, page| {
+            page.line(channel.target_cpu().number())
+        })
+        .writable(retarget),
+        A::new(c"pending", |channel, page| {
+            page.line(signed(monitor(channel)?.pending))
+        })
+        .monitored(),
+        A::new(c"latency", |channel, page| {
+            page.line(monitor(channel)?.latency)
+        })
+        .monitored(),
+        A::new(c"interrupts", |channel, page| {
+            page.line(channel.counters().events.get())
+        }),
+        A::new(c"events", |channel, page| {
+            page.line(channel.counters().interrupts_out.get())
+        }),
+        A::new(c"intr_in_full", |channel, page| {
+            page.line(channel.counters().in_full.get())
+        }),
         A::new(c"intr_out_empty", |channel, page| {
-            page.line(format_args!("{}", channel.counters().out_empty.get()))
+            page.line(channel.counters().out_empty.get())
         }),
         A::new(c"out_full_first", |channel, page| {
-            page.line(format_args!("{}", channel.counters().out_full_first.get()))
+            page.line(channel.counters().out_full_first.get())
         }),
         A::new(c"out_full_total", |channel, page| {
-            page.line(format_args!("{}", channel.counters().out_full_total.get()))
+            page.line(channel.counters().out_full_total.get())
         }),
         A::new(c"monitor_id", |channel, page| {
-            page.line(format_args!("{}", channel.offer().monitor_id.ok_or(ENODEV)?))
+            page.line(channel.offer().monitor_id.ok_or(ENODEV)?)
         })
         .monitored(),
         A::new(c"subchannel_id", |channel, page| {
-            page.line(format_args!("{}", channel.offer().sub_channel_index))
+            page.line(channel.offer().sub_channel_index)
         }),
     ]
 };
@@ -95,6 +116,7 @@ static ATTRIBUTES: [ChannelAttribute; 15] = {
 /// The attributes as the kernel wants them.
 static LIST: AttributeList<15> = AttributeList::of(&ATTRIBUTES);
 /// The group of them all. The binary attribute `ring` belongs here too once a uio driver exists.
-static GROUP: Constant<bindings::attribute_group> = group(&LIST, Some(ChannelAttribute::visible_callback));
+static GROUP: Constant<bindings::attribute_group> =
+    group(&LIST, Some(ChannelAttribute::visible_callback));
 /// What every channel folder has.
 pub(crate) static GROUPS: Groups = Groups::of_group(&GROUP);

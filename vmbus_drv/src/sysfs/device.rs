@@ -45,7 +45,9 @@ fn device_type(offer: &Offer) -> usize {
     if offer.flags.contains(OfferFlags::TLNPI_PROVIDER_OFFER) {
         return unknown;
     }
-    supported.position(|class| class.id == offer.class).unwrap_or(unknown)
+    supported
+        .position(|class| class.id == offer.class)
+        .unwrap_or(unknown)
 }
 
 /// A word as `%d` prints it.
@@ -60,7 +62,11 @@ pub(crate) struct Modalias<'a>(pub(crate) &'a Offer);
 impl core::fmt::Display for Modalias<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("vmbus:")?;
-        self.0.class.to_bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.0
+            .class
+            .to_bytes()
+            .iter()
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -69,75 +75,100 @@ static ATTRIBUTES: [DeviceAttribute; 26] = {
     use Direction::{In, Out};
     type A = DeviceAttribute;
     [
-        A::new(c"id", |device, page| page.line(format_args!("{}", offer(device).relid))),
-        A::new(c"state", |device, page| page.line(format_args!("{}", device.channel().state_number()))),
+        A::new(c"id", |device, page| page.line(offer(device).relid)),
+        A::new(c"state", |device, page| {
+            page.line(device.channel().state_number())
+        }),
         A::new(c"monitor_id", |device, page| {
-            page.line(format_args!("{}", offer(device).monitor_id.ok_or(ENODEV)?))
+            page.line(offer(device).monitor_id.ok_or(ENODEV)?)
         })
         .monitored(),
-        A::new(c"class_id", |device, page| page.line(format_args!("{{{}}}", offer(device).class))),
-        A::new(c"device_id", |device, page| page.line(format_args!("{{{}}}", offer(device).instance))),
-        A::new(c"modalias", |device, page| page.line(format_args!("{}", Modalias(offer(device))))),
-        A::new(c"numa_node", |device, page| page.line(format_args!("{}", device.channel().target_cpu().node()))),
+        A::new(c"class_id", |device, page| {
+            page.line(format_args!("{{{}}}", offer(device).class))
+        }),
+        A::new(c"device_id", |device, page| {
+            page.line(format_args!("{{{}}}", offer(device).instance))
+        }),
+        A::new(c"modalias", |device, page| {
+            page.line(Modalias(offer(device)))
+        }),
+        A::new(c"numa_node", |device, page| {
+            page.line(device.channel().target_cpu().node())
+        }),
         A::new(c"server_monitor_pending", |device, page| {
-            page.line(format_args!("{}", signed(monitor(device, In)?.pending)))
+            page.line(signed(monitor(device, In)?.pending))
         })
         .monitored(),
         A::new(c"client_monitor_pending", |device, page| {
-            page.line(format_args!("{}", signed(monitor(device, Out)?.pending)))
+            page.line(signed(monitor(device, Out)?.pending))
         })
         .monitored(),
         A::new(c"server_monitor_latency", |device, page| {
-            page.line(format_args!("{}", monitor(device, In)?.latency))
+            page.line(monitor(device, In)?.latency)
         })
         .monitored(),
         A::new(c"client_monitor_latency", |device, page| {
-            page.line(format_args!("{}", monitor(device, Out)?.latency))
+            page.line(monitor(device, Out)?.latency)
         })
         .monitored(),
         A::new(c"server_monitor_conn_id", |device, page| {
-            page.line(format_args!("{}", signed(monitor(device, In)?.connection_id)))
+            page.line(signed(monitor(device, In)?.connection_id))
         })
         .monitored(),
         A::new(c"client_monitor_conn_id", |device, page| {
-            page.line(format_args!("{}", signed(monitor(device, Out)?.connection_id)))
+            page.line(signed(monitor(device, Out)?.connection_id))
         })
         .monitored(),
         A::new(c"out_intr_mask", |device, page| {
-            page.line(format_args!("{}", signed(ring(device, Out)?.interrupt_mask)))
+            page.line(signed(ring(device, Out)?.interrupt_mask))
         }),
-        A::new(c"out_read_index", |device, page| page.line(format_args!("{}", ring(device, Out)?.read_index))),
-        A::new(c"out_write_index", |device, page| page.line(format_args!("{}", ring(device, Out)?.write_index))),
+        A::new(c"out_read_index", |device, page| {
+            page.line(ring(device, Out)?.read_index)
+        }),
+        A::new(c"out_write_index", |device, page| {
+            page.line(ring(device, Out)?.write_index)
+        }),
         A::new(c"out_read_bytes_avail", |device, page| {
-            page.line(format_args!("{}", ring(device, Out)?.bytes_to_read))
+            page.line(ring(device, Out)?.bytes_to_read)
         }),
         A::new(c"out_write_bytes_avail", |device, page| {
-            page.line(format_args!("{}", ring(device, Out)?.bytes_to_write))
+            page.line(ring(device, Out)?.bytes_to_write)
         }),
         A::new(c"in_intr_mask", |device, page| {
-            page.line(format_args!("{}", signed(ring(device, In)?.interrupt_mask)))
+            page.line(signed(ring(device, In)?.interrupt_mask))
         }),
-        A::new(c"in_read_index", |device, page| page.line(format_args!("{}", signed(ring(device, In)?.read_index)))),
-        A::new(c"in_write_index", |device, page| page.line(format_args!("{}", signed(ring(device, In)?.write_index)))),
+        A::new(c"in_read_index", |device, page| {
+            page.line(signed(ring(device, In)?.read_index))
+        }),
+        A::new(c"in_write_index", |device, page| {
+            page.line(signed(ring(device, In)?.write_index))
+        }),
         A::new(c"in_read_bytes_avail", |device, page| {
-            page.line(format_args!("{}", ring(device, In)?.bytes_to_read))
+            page.line(ring(device, In)?.bytes_to_read)
         }),
         A::new(c"in_write_bytes_avail", |device, page| {
-            page.line(format_args!("{}", ring(device, In)?.bytes_to_write))
+            page.line(ring(device, In)?.bytes_to_write)
         }),
         A::new(c"channel_vp_mapping", |device, page| {
             device.for_each_channel(|channel| {
-                page.line(format_args!("{}:{}", channel.offer().relid, channel.target_cpu().number()))
+                page.line(format_args!(
+                    "{}:{}",
+                    channel.offer().relid,
+                    channel.target_cpu().number()
+                ))
             })
         }),
         A::new(c"vendor", |_, page| page.line(format_args!("{VENDOR:#x}"))),
-        A::new(c"device", |device, page| page.line(format_args!("{:#x}", device_type(offer(device))))),
+        A::new(c"device", |device, page| {
+            page.line(format_args!("{:#x}", device_type(offer(device))))
+        }),
     ]
 };
 
 /// The attributes as the kernel wants them.
 static LIST: AttributeList<26> = AttributeList::of(&ATTRIBUTES);
 /// The group of them all.
-static GROUP: Constant<bindings::attribute_group> = group(&LIST, Some(DeviceAttribute::visible_callback));
+static GROUP: Constant<bindings::attribute_group> =
+    group(&LIST, Some(DeviceAttribute::visible_callback));
 /// What every device of the bus has; the driver core adds `driver_override`.
 pub(crate) static GROUPS: Groups = Groups::of_group(&GROUP);
