@@ -51,7 +51,7 @@ pub fn partition() -> Option<&'static Partition> {
 /// - `EOPNOTSUPP` in an isolated (confidential) VM.
 fn check() -> Result<Hypervisor> {
     let hypervisor = cpuid::discover().map_err(|reason| {
-        pr_err!("{}: not a Hyper-V guest\n", format_args!("{reason}"));
+        pr_err!("not a Hyper-V guest: {}\n", format_args!("{reason}"));
         ENODEV
     })?;
     // SAFETY: The function only looks at a pointer.

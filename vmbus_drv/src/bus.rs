@@ -11,7 +11,7 @@ use core::ptr;
 use hvdef::Guid;
 use kernel::error::{from_result, to_result};
 use kernel::prelude::*;
-use kernel::str::CString;
+use kernel::str::{as_char_ptr_in_const_context, CString};
 use kernel::sync::atomic::{Acquire, Atomic, Relaxed, Release};
 use kernel::time::delay::fsleep;
 use kernel::time::Delta;
@@ -24,7 +24,7 @@ use vmbus_proto::OfferFlags;
 static BUS: Constant<bindings::bus_type> = {
     // SAFETY: All zeroes is a valid `bus_type`.
     let mut bus: bindings::bus_type = unsafe { core::mem::zeroed() };
-    bus.name = c"vmbus".to_bytes_with_nul().as_ptr().cast();
+    bus.name = as_char_ptr_in_const_context(c"vmbus");
     bus.bus_groups = GROUPS.as_ptr();
     bus.dev_groups = DEVICE_GROUPS.as_ptr();
     bus.drv_groups = driver::GROUPS.as_ptr();

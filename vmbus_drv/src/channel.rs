@@ -209,12 +209,12 @@ impl Channel {
         self.rings.with(|_| ()).is_some()
     }
 
-    /// Its state as the kernel numbers it (`enum vmbus_channel_state`): 0 offered, 3 open.
+    /// Its state as the kernel numbers it (`enum vmbus_channel_state`): 2 can be opened, 3 is open.
     pub fn state_number(&self) -> u32 {
         if self.is_open() {
             3
         } else {
-            0
+            2
         }
     }
 
@@ -517,16 +517,8 @@ impl Channels {
     }
 
     /// All channels. Process context.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    pub(crate) fn collect(&self) -> Result<KVec<Arc<Channel>>> {
-        let mut channels = KVec::new();
-        for channel in self.0.iter().filter_map(|slot| slot.with(Arc::clone)) {
-            channels.push(channel, GFP_KERNEL)?;
-        }
-        Ok(channels)
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Arc<Channel>> + '_ {
+        self.0.iter().filter_map(|slot| slot.with(Arc::clone))
     }
 
     /// Forgets a channel; afterwards no event reaches it. Process context.

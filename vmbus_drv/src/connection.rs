@@ -411,6 +411,9 @@ impl Connection {
         });
         if let Err(error) = result {
             ratelimited!(pr_warn, "channel {} refused: {error:?}\n", relid.get());
+            if let Some(channel) = self.channels.get(relid) {
+                channel.remove_device();
+            }
             self.channels.remove(relid);
             self.affinity.lock().remove(cpu);
             let _ = self.tell(|client| client.release(relid));
@@ -445,7 +448,7 @@ impl Connection {
             return Err(EBUSY);
         }
         let confirms = self.state.lock().client.answers_retarget();
-        for channel in self.channels.collect()? {
+        for channel in self.channels.iter() {
             if channel.target_cpu() != cpu {
                 continue;
             }
@@ -539,7 +542,7 @@ impl Vmbus {
     /// Says once for each class of devices that nobody drives them.
     fn warn_of_undriven(&self) -> Result {
         let mut warned = KVec::new();
-        for channel in self.connection.channels.collect()? {
+        for channel in self.connection.channels.iter() {
             let class = channel.offer().class;
             if warned.contains(&class) || self.bus.has_driver_for(&class) {
                 continue;
@@ -565,8 +568,7 @@ impl Drop for Vmbus {
         let connection = &self.connection;
         self._handlers = None;
         connection.enumeration.flush();
-        let channels = connection.channels.collect().unwrap_or_default();
-        for channel in &channels {
+        for channel in connection.channels.iter() {
             channel.remove_device();
         }
         connection.disconnect();
@@ -575,7 +577,7 @@ impl Drop for Vmbus {
             let _ = partition.synic().set_handler(None);
         }
         workqueue::flush(&connection.worker);
-        for channel in &channels {
+        for channel in connection.channels.iter() {
             channel.flush_lifecycle();
             connection.channels.remove(channel.offer().relid);
             channel.flush_receive();
@@ -593,12 +595,11 @@ fn max_version() -> Result<Version> {
     if Version::SUPPORTED.contains(&version) {
         return Ok(version);
     }
+    let known = Version::SUPPORTED.map(|known| known.0);
     pr_err!(
-        "max_version={:#x} is no version of ours; these are:\n",
-        version.0
+        "max_version={:#x} is no VMBus version of ours, which are {}\n",
+        version.0,
+        format_args!("{known:#x?}")
     );
-    for known in Version::SUPPORTED {
-        pr_err!("  {:#x} ({})\n", known.0, format_args!("{known}"));
-    }
     Err(EINVAL)
 }

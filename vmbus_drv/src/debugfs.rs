@@ -34,14 +34,11 @@ fn show_connection(connection: &Arc<Connection>, f: &mut fmt::Formatter<'_>) -> 
 
 /// Shows a line for each channel.
 fn show_channels(connection: &Arc<Connection>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let Ok(channels) = connection.channels.collect() else {
-        return Err(fmt::Error);
-    };
     writeln!(
         f,
         "relid sub cpu state  instance                              class"
     )?;
-    for channel in &channels {
+    for channel in connection.channels.iter() {
         let offer = channel.offer();
         write!(
             f,

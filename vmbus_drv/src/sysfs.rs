@@ -18,6 +18,7 @@ use core::ptr;
 use kernel::error::from_result;
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
+use kernel::str::as_char_ptr_in_const_context;
 use kernel::{bindings, ffi};
 
 pub(crate) use self::channel::GROUPS as CHANNEL_GROUPS;
@@ -41,8 +42,6 @@ unsafe impl<T> Sync for Constant<T> {}
 pub(crate) struct Page<'a> {
     /// What is left of it.
     free: &'a mut [u8],
-    /// Bytes written.
-    used: usize,
 }
 
 impl Page<'_> {
@@ -54,7 +53,7 @@ impl Page<'_> {
     pub(crate) unsafe fn new(buffer: *mut ffi::c_char) -> Self {
         // SAFETY: By the condition of this function.
         let free = unsafe { core::slice::from_raw_parts_mut(buffer.cast::<u8>(), PAGE_SIZE - 1) };
-        Self { free, used: 0 }
+        Self { free }
     }
 
     /// Adds a line. Never fails, and returns a result for the convenience of `show` functions.
@@ -69,7 +68,7 @@ impl Page<'_> {
     /// The result of a `show` callback: how many bytes there are.
     pub(crate) fn shown(&self) -> isize {
         // CAST: At most a page.
-        self.used as isize
+        (PAGE_SIZE - 1).saturating_sub(self.free.len()) as isize
     }
 }
 
@@ -77,9 +76,11 @@ impl fmt::Write for Page<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let fits = text.len().min(self.free.len());
         let (written, free) = mem::take(&mut self.free).split_at_mut(fits);
-        written.copy_from_slice(&text.as_bytes()[..fits]);
+        written
+            .iter_mut()
+            .zip(text.bytes())
+            .for_each(|(to, from)| *to = from);
         self.free = free;
-        self.used += fits;
         Ok(())
     }
 }
@@ -173,7 +174,7 @@ pub(crate) unsafe fn written<'a>(buffer: *const ffi::c_char, size: usize) -> &'a
 pub(crate) const fn attribute(name: &'static CStr, mode: bindings::umode_t) -> bindings::attribute {
     // SAFETY: All zeroes is a valid `attribute`. It has more fields where lockdep is configured.
     let mut raw: bindings::attribute = unsafe { mem::zeroed() };
-    raw.name = name.to_bytes_with_nul().as_ptr().cast();
+    raw.name = as_char_ptr_in_const_context(name);
     raw.mode = mode;
     raw
 }

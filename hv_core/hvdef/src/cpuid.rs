@@ -307,7 +307,7 @@ impl fmt::Display for DiscoverError {
                 write!(
                     f,
                     "the hypervisor is \"{}\", not Hyper-V or compatible",
-                    signature.escape_ascii()
+                    without_nuls(signature).escape_ascii()
                 )
             }
             Self::OtherInterface(signature) => {
@@ -408,6 +408,11 @@ impl Hypervisor {
             },
         })
     }
+}
+
+/// The characters before the first NUL: shorter names are padded.
+fn without_nuls(signature: &[u8; 12]) -> &[u8] {
+    signature.split(|c| *c == 0).next().unwrap_or(signature)
 }
 
 /// The 12 characters in three registers.

@@ -5,6 +5,8 @@
 use super::device::signed;
 use super::{group, AttributeList, ChannelAttribute, Constant, Groups};
 use crate::channel::{Channel, Direction, MonitorState};
+use crate::isolation;
+use hv_core::compat::eopnotsupp;
 use hv_core::{Cpu, HotplugLock};
 use kernel::bindings;
 use kernel::prelude::*;
@@ -29,10 +31,23 @@ fn monitor(channel: &Channel) -> Result<MonitorState> {
 }
 
 /// Moves the channel to the CPU of which somebody wrote the number.
+///
+/// # Errors
+///
+/// As the kernel's: `EINVAL` for a CPU that is offline or takes no interrupts of devices, `EIO` if the channel is not
+/// open or the protocol version cannot move it; and what the host makes of it.
 fn retarget(channel: &Channel, text: &[u8]) -> Result {
-    let cpu = Cpu::new(parse(text)?).ok_or(EINVAL)?;
+    let cpu = Cpu::new(parse(text)?)
+        .filter(|cpu| isolation::takes_managed_irqs(*cpu))
+        .ok_or(EINVAL)?;
     let _no_hotplug = HotplugLock::new();
-    channel.retarget(cpu)
+    channel.retarget(cpu).map_err(|error| {
+        if error == EBUSY || error == eopnotsupp() {
+            EIO
+        } else {
+            error
+        }
+    })
 }
 
 /// Reads an unsigned decimal number as `sscanf("%u")` does: after white space, up to the first other character.

@@ -100,7 +100,7 @@ fn errors_are_sentences() {
     assert_eq!(kvm, DiscoverError::OtherVendor(*b"KVMKVMKVM\0\0\0"));
     assert_eq!(
         kvm.to_string(),
-        "the hypervisor is \"KVMKVMKVM\\x00\\x00\\x00\", not Hyper-V or compatible"
+        "the hypervisor is \"KVMKVMKVM\", not Hyper-V or compatible"
     );
     let other = with(INTERFACE, [0x3123_7649, 0, 0, 0]).unwrap_err();
     assert_eq!(
