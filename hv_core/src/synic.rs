@@ -299,8 +299,10 @@ impl Enabled {
 impl Drop for Enabled {
     fn drop(&mut self) {
         self.hotplug = None;
-        // SAFETY: All SINTs are masked, so that no interrupt comes; one under way ends before the grace period does.
+        // SAFETY: All SINTs are masked, so that no interrupt comes; one under way ends before the first grace period
+        // does. The kernel looks at the handler twice in an interrupt, hence a grace period before it goes, too.
         unsafe {
+            kernel::bindings::synchronize_rcu();
             hv_bindings::hv_remove_vmbus_handler();
             kernel::bindings::synchronize_rcu();
         }

@@ -108,6 +108,8 @@ pub(crate) struct Connection {
     pub(crate) message_connection: Atomic<u32>,
     /// Messages that broke the protocol.
     protocol_errors: Atomic<u64>,
+    /// Whether the connection is being taken down, so that offers are of no interest any more.
+    closing: Atomic<bool>,
 }
 
 impl_has_work! {
@@ -168,6 +170,7 @@ impl Connection {
                 worker <- new_work!("viridian/messages"),
                 message_connection: Atomic::new(0),
                 protocol_errors: Atomic::new(0),
+                closing: Atomic::new(false),
             }? Error),
             GFP_KERNEL,
         )
@@ -396,7 +399,9 @@ impl Connection {
             .client
             .channel(relid)
             .map(|channel| channel.offer().clone());
-        let Some(offer) = offer else { return };
+        let Some(offer) = offer.filter(|_| !self.closing.load(Relaxed)) else {
+            return;
+        };
         let cpu = self.affinity.lock().assign(&offer, self.connect_cpu);
         let primary = primary.and_then(|primary| self.channels.get(primary));
         let result = Channel::new(self.clone(), offer, primary, cpu).and_then(|channel| {
@@ -567,6 +572,9 @@ impl Drop for Vmbus {
     fn drop(&mut self) {
         let connection = &self.connection;
         self._handlers = None;
+        connection.closing.store(true, Relaxed);
+        // An offer that the worker is just following becomes a device; later ones do not.
+        workqueue::flush(&connection.worker);
         connection.enumeration.flush();
         for channel in connection.channels.iter() {
             channel.remove_device();
