@@ -6,7 +6,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 crates=(bitflags)
 [ ! -e vendor/stamp ] || [ Cargo.toml -nt vendor/stamp ] || exit 0
-command -v cargo >/dev/null || { echo "vendor: cargo is missing; install cargo" >&2; exit 1; }
 echo "vendor: fetching ${crates[*]}"
 rm -rf vendor build/vendor-manifest
 mkdir -p build/vendor-manifest/src
@@ -15,7 +14,7 @@ mkdir -p build/vendor-manifest/src
     printf '[package]\nname = "vendor-manifest"\nversion = "0.0.0"\nedition = "2021"\n[workspace]\n[dependencies]\n'
     for crate in "${crates[@]}"; do grep "^$crate = " Cargo.toml; done
 } > build/vendor-manifest/Cargo.toml
-(cd build/vendor-manifest && cargo vendor --quiet vendor >/dev/null)
+(cd build/vendor-manifest && ../../scripts/cargo.sh vendor --quiet vendor >/dev/null)
 mv build/vendor-manifest/vendor vendor
 rm -rf build/vendor-manifest
 touch vendor/stamp
