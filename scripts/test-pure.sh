@@ -9,6 +9,5 @@ timed() {
     "$@"
     echo "test-pure: $title: $((SECONDS - start)) s"
 }
-timed "unit and property tests" scripts/cargo.sh test --quiet --workspace
+timed "unit, property and fuzz corpus tests" scripts/cargo.sh test --quiet --workspace
 RUSTFLAGS=--cfg=loom CARGO_TARGET_DIR=$PWD/build/cargo-loom timed "loom" scripts/cargo.sh test --quiet --release -p vmbus_ring --test loom
-timed "fuzz corpus" scripts/cargo.sh test --quiet --manifest-path selftests/fuzz/Cargo.toml
