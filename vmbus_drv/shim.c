@@ -5,7 +5,6 @@
 #include <linux/hyperv.h>
 #include <linux/moduleparam.h>
 #include <linux/notifier.h>
-#include <linux/panic_notifier.h>
 #include <linux/sched/isolation.h>
 #include <linux/string.h>
 
@@ -31,14 +30,9 @@ void rust_helper_hv_mdelay(unsigned int ms)
 	mdelay(ms);
 }
 
-int rust_helper_hv_register_panic_notifier(void *block)
+int rust_helper_hv_notifier_from_errno(int error)
 {
-	return atomic_notifier_chain_register(&panic_notifier_list, block);
-}
-
-int rust_helper_hv_unregister_panic_notifier(void *block)
-{
-	return atomic_notifier_chain_unregister(&panic_notifier_list, block);
+	return notifier_from_errno(error);
 }
 
 bool rust_helper_hv_is_managed_irq_cpu(unsigned int cpu)

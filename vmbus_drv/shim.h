@@ -8,8 +8,7 @@
 void rust_helper_hv_copy(void *to, const void *from, size_t len);
 void *rust_helper_hv_acpi_parent(void *device);
 void rust_helper_hv_mdelay(unsigned int ms);
-int rust_helper_hv_register_panic_notifier(void *block);
-int rust_helper_hv_unregister_panic_notifier(void *block);
+int rust_helper_hv_notifier_from_errno(int error);
 bool rust_helper_hv_is_managed_irq_cpu(unsigned int cpu);
 unsigned int rust_helper_hv_max_version(void);
 int rust_helper_hv_match_driver_override(void *device, const void *driver);

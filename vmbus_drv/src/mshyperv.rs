@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the kernel calls before it starts another kernel, and what a panic does.
+//! What the kernel calls before it starts another kernel, and what a panic or a suspend does to the connection.
 
 use crate::connection::Connection;
-use crate::panic_notifier::{OnPanic, PanicNotifier};
+use crate::notifier::{Callback, Chain, Notifier};
 use core::sync::atomic::{AtomicPtr, Ordering};
+use hv_core::compat::eopnotsupp;
 use hv_core::partition;
+use kernel::bindings;
 use kernel::error::Result;
+use kernel::ffi::c_int;
+use kernel::prelude::*;
 use kernel::sync::Arc;
 
 /// The connection to end.
@@ -31,27 +35,57 @@ extern "C" fn on_kexec() {
 
 /// Before the crash kernel starts. Any context, on the crashing CPU.
 extern "C" fn on_crash(_: *mut kernel::bindings::pt_regs) {
-    Handlers::on_panic();
+    if let Some(connection) = connection() {
+        connection.crash_unload();
+    }
     // The others are beyond reach; the crash kernel runs on this CPU.
     if let Some(partition) = partition() {
         partition.synic().disable_current();
     }
 }
 
-/// The handlers, until this is dropped.
-pub(crate) struct Handlers {
-    /// For a panic without crash kernel; dropped first.
-    panic: Option<PanicNotifier>,
-    /// Keeps what [`CONNECTION`] points to.
-    _connection: Arc<Connection>,
-}
+/// A panic without a crash kernel.
+struct Panic;
 
-impl OnPanic for Handlers {
-    fn on_panic() {
+impl Callback for Panic {
+    const CHAIN: Chain = Chain::Panic;
+    // Near the end, so that others can still use VMBus devices; as the stock driver.
+    const PRIORITY: c_int = c_int::MIN + 1;
+
+    fn call(_action: usize) -> Result {
         if let Some(connection) = connection() {
             connection.crash_unload();
         }
+        Ok(())
     }
+}
+
+/// Suspend and hibernation, which would need the connection to be made anew.
+struct Power;
+
+impl Callback for Power {
+    const CHAIN: Chain = Chain::Power;
+    const PRIORITY: c_int = 0;
+
+    fn call(action: usize) -> Result {
+        let starts = [
+            bindings::PM_HIBERNATION_PREPARE,
+            bindings::PM_SUSPEND_PREPARE,
+        ];
+        if starts.iter().any(|start| action == *start as usize) {
+            pr_err!("suspend and hibernation are not supported yet while VMBus is connected\n");
+            return Err(eopnotsupp());
+        }
+        Ok(())
+    }
+}
+
+/// The handlers, until this is dropped.
+pub(crate) struct Handlers {
+    /// For panic and suspend; dropped first.
+    notifiers: Option<[Notifier; 2]>,
+    /// Keeps what [`CONNECTION`] points to.
+    _connection: Arc<Connection>,
 }
 
 impl Handlers {
@@ -63,7 +97,7 @@ impl Handlers {
     pub(crate) fn new(connection: Arc<Connection>) -> Result<Self> {
         CONNECTION.store(Arc::as_ptr(&connection).cast_mut(), Ordering::Release);
         let mut handlers = Self {
-            panic: None,
+            notifiers: None,
             _connection: connection,
         };
         // SAFETY: Both are functions of this module, and `Drop` removes them.
@@ -71,14 +105,14 @@ impl Handlers {
             hv_bindings::hv_setup_kexec_handler(Some(on_kexec));
             hv_bindings::hv_setup_crash_handler(Some(on_crash));
         }
-        handlers.panic = Some(PanicNotifier::new::<Self>()?);
+        handlers.notifiers = Some([Notifier::new::<Panic>()?, Notifier::new::<Power>()?]);
         Ok(handlers)
     }
 }
 
 impl Drop for Handlers {
     fn drop(&mut self) {
-        self.panic = None;
+        self.notifiers = None;
         // SAFETY: Removing has no preconditions.
         unsafe {
             hv_bindings::hv_remove_kexec_handler();
