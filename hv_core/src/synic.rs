@@ -91,7 +91,8 @@ impl CpuSynic {
     /// Gives the pages to the hypervisor and unmasks the VMBus SINT. On the CPU itself.
     fn enable(&self, auto_eoi: bool) -> Result {
         let sint_msr = sint(VMBUS_SINT).ok_or(EINVAL)?;
-        self.vp_index.store(msr::read(VP_INDEX)? as u32, Relaxed);
+        let vp_index = u32::try_from(msr::read(VP_INDEX)?).map_err(|_| EIO)?;
+        self.vp_index.store(vp_index, Relaxed);
         let simp = OverlayPage(msr::read(SIMP)?).enable_at(self.messages.pfn());
         let siefp = OverlayPage(msr::read(SIEFP)?).enable_at(self.events.pfn());
         let sint = Sint(msr::read(sint_msr)?)
@@ -108,28 +109,37 @@ impl CpuSynic {
                 .and_then(|()| msr::write(sint_msr, sint.0))
                 .and_then(|()| msr::write(SCONTROL, scontrol.0))
         };
-        if result.is_err() {
-            self.disable();
+        match result {
+            // The page may hold a message of an earlier kernel's.
+            Ok(()) => self.free_slot(),
+            Err(_) => self.disable(),
         }
         result
     }
 
-    /// Masks the SINT and takes the pages back. On the CPU itself; any context, also after a panic.
-    fn disable(&self) {
-        self.enabled.store(false, Relaxed);
-        let Some(sint_msr) = sint(VMBUS_SINT) else {
+    /// Changes a register. What is done through this takes something back from the hypervisor and gives it nothing.
+    fn rewrite(number: u32, change: impl FnOnce(u64) -> u64) {
+        let Ok(value) = msr::read(number) else {
             return;
         };
-        let rewrite = |number: u32, change: &dyn Fn(u64) -> u64| {
-            let Ok(value) = msr::read(number) else { return };
-            // SAFETY: Every change below takes something back from the hypervisor and gives it nothing. A register
-            // that could be enabled can be disabled, so that there is no error to handle.
-            let _ = unsafe { msr::write(number, change(value)) };
-        };
-        rewrite(sint_msr, &|value| Sint(value).with_masked(true).0);
-        rewrite(SIMP, &|value| OverlayPage(value).disable().0);
-        rewrite(SIEFP, &|value| OverlayPage(value).disable().0);
-        rewrite(SCONTROL, &|value| Scontrol(value).with_enabled(false).0);
+        // SAFETY: See above. A register that could be enabled can be disabled, so that there is no error to handle.
+        let _ = unsafe { msr::write(number, change(value)) };
+    }
+
+    /// Masks the SINT: no interrupt comes any more. On the CPU itself; any context, also after a panic.
+    fn mask(&self) {
+        self.enabled.store(false, Relaxed);
+        if let Some(sint_msr) = sint(VMBUS_SINT) {
+            Self::rewrite(sint_msr, |value| Sint(value).with_masked(true).0);
+        }
+    }
+
+    /// Masks the SINT and takes the pages back. On the CPU itself; any context, also after a panic.
+    fn disable(&self) {
+        self.mask();
+        Self::rewrite(SIMP, |value| OverlayPage(value).disable().0);
+        Self::rewrite(SIEFP, |value| OverlayPage(value).disable().0);
+        Self::rewrite(SCONTROL, |value| Scontrol(value).with_enabled(false).0);
     }
 
     /// Copies the message in the VMBus slot, if there is one.
@@ -151,7 +161,8 @@ impl CpuSynic {
         Some(copy)
     }
 
-    /// Frees the VMBus slot, and asks for the next message if one waits. On the CPU itself.
+    /// Frees the VMBus slot, and asks for the next message if one waits. On the CPU itself; elsewhere, only after a
+    /// panic, where a message that waits is lost.
     fn free_slot(&self) {
         let first = sint_word(MESSAGE_SIZE);
         let (Some(message_type), Some(header)) =
@@ -233,10 +244,14 @@ extern "C" fn interrupt() {
         return;
     };
     state.interrupts.fetch_add(1, Relaxed);
-    synic.handler.with(|handler| {
+    let served = synic.handler.with(|handler| {
         state.deliver_events(&**handler);
         state.deliver_message(cpu, &**handler);
     });
+    if served.is_none() {
+        // A message for nobody must not block the slot for those of the next connection.
+        state.free_slot();
+    }
 }
 
 impl Hotplug for Synic {
@@ -258,12 +273,14 @@ impl Hotplug for Synic {
             handler.offline(cpu)?;
         }
         if let Some(state) = synic.cpus.get(cpu) {
-            state.disable();
-            // What came before and was not yet an interrupt would be lost otherwise.
-            let _off = InterruptsOff::new();
+            state.mask();
+            let off = InterruptsOff::new();
+            // What came before and was not yet an interrupt would be lost otherwise; afterwards the page is not there.
             synic
                 .handler
                 .with(|handler| state.deliver_events(&**handler));
+            drop(off);
+            state.disable();
         }
         Ok(())
     }
@@ -371,10 +388,12 @@ impl Synic {
             let Some(state) = self.cpus.get(cpu) else {
                 return false;
             };
-            let found = state.copy_message().is_some_and(|copy| wanted(&copy));
+            let Some(copy) = state.copy_message() else {
+                return false;
+            };
             // A message that is not the wanted one may block the slot for it.
             state.free_slot();
-            found
+            wanted(&copy)
         })
     }
 

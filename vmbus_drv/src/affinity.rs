@@ -43,14 +43,11 @@ impl Affinity {
         cpu
     }
 
-    /// Chooses another CPU for a channel whose CPU `old` goes offline, of the same node if possible, and counts it.
-    pub(crate) fn reassign(&mut self, old: Cpu, connect: Cpu) -> Cpu {
+    /// Chooses another CPU for a channel whose CPU `old` goes offline, of the same node if possible.
+    pub(crate) fn reassign(&self, old: Cpu, connect: Cpu) -> Cpu {
         let near = self.least_loaded(|cpu| cpu != old && cpu.node() == old.node());
-        let cpu = near
-            .or_else(|| self.least_loaded(|cpu| cpu != old))
-            .unwrap_or(connect);
-        self.add(cpu);
-        cpu
+        near.or_else(|| self.least_loaded(|cpu| cpu != old))
+            .unwrap_or(connect)
     }
 
     /// A channel is gone from `cpu`.

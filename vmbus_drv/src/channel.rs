@@ -14,7 +14,7 @@ use kernel::prelude::*;
 use kernel::sync::aref::ARef;
 use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::{Arc, Mutex};
-use kernel::workqueue::{impl_has_work, new_work, system_bh, system_long, Work, WorkItem};
+use kernel::workqueue::{impl_has_work, new_work, system_bh, Work, WorkItem};
 use vmbus_proto::{Offer, Relid, Request};
 use vmbus_ring::monitor::{connection_id, Monitor};
 use vmbus_ring::Snapshot;
@@ -229,13 +229,29 @@ impl Channel {
         vp.unwrap_or(0)
     }
 
-    /// Notes the CPU that will be interrupted once the channel is open.
+    /// Notes that `cpu` is interrupted from now on, or will be once the channel is open.
     pub(crate) fn set_target(&self, cpu: Cpu) {
+        let mut affinity = self.connection.affinity.lock();
+        affinity.remove(self.target_cpu());
+        affinity.add(cpu);
         self.target.store(cpu.number(), Relaxed);
     }
 
-    /// Moves its events to `cpu`, and returns once none comes to the old one any more. Process context; hotplug must
-    /// be locked out, or `cpu` be known to stay.
+    /// Chooses another CPU for a channel that is not open, if its own is offline. Process context, hotplug locked out.
+    pub(crate) fn leave_offline_cpu(&self) {
+        let cpu = self.target_cpu();
+        if !cpu.online() {
+            let other = self
+                .connection
+                .affinity
+                .lock()
+                .reassign(cpu, self.connection.connect_cpu);
+            self.set_target(other);
+        }
+    }
+
+    /// Moves its events to `cpu`. From version 5.3 on none comes to the old one any more when this returns. Process
+    /// context; hotplug must be locked out, or `cpu` be known to stay.
     ///
     /// # Errors
     ///
@@ -349,7 +365,10 @@ impl Channel {
 
     /// Has offer or rescind followed. Any context.
     pub(crate) fn schedule_lifecycle(self: &Arc<Self>) {
-        let _ = system_long().enqueue::<Arc<Self>, LIFECYCLE>(self.clone());
+        let _ = self
+            .connection
+            .workers
+            .enqueue::<Arc<Self>, LIFECYCLE>(self.clone());
     }
 
     /// Waits until no packets are being taken. Process context.
@@ -473,7 +492,10 @@ impl Channel {
         self.rings.with(|rings| rings.handler().rescinded());
         match &self.primary {
             Some(primary) => primary.detach(self),
-            None => self.remove_device(),
+            None => {
+                self.connection.enumeration.forget(self);
+                self.remove_device();
+            }
         }
         let relid = self.offer.relid;
         self.connection.channels.remove(relid);

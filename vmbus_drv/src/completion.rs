@@ -2,12 +2,16 @@
 
 //! Waiting for an answer, never without a limit.
 
+use hv_core::IrqLock;
 use kernel::bindings;
 use kernel::error::Result;
 use kernel::prelude::*;
-use kernel::sync::{Arc, SpinLock};
+use kernel::sync::Arc;
 use kernel::time::msecs_to_jiffies;
 use kernel::types::Opaque;
+
+/// The longest sleep at a stretch, in milliseconds.
+const SLICE_MS: u32 = 30_000;
 
 /// The place of one answer: completed at most once, waited for at most once.
 #[pin_data]
@@ -17,7 +21,7 @@ pub struct Reply<T> {
     done: Opaque<bindings::completion>,
     /// The answer.
     #[pin]
-    value: SpinLock<Option<T>>,
+    value: IrqLock<Option<T>>,
 }
 
 // SAFETY: A completion may be used from any thread; the value is behind a lock.
@@ -36,13 +40,13 @@ impl<T: Send + Unpin> Reply<T> {
             pin_init!(Self {
                 // SAFETY: The slot is valid for writes, and pinned from here on.
                 done <- Opaque::ffi_init(|slot| unsafe { bindings::init_completion(slot) }),
-                value <- kernel::new_spinlock!(None),
+                value <- hv_core::new_irq_lock!(None),
             }),
             GFP_KERNEL,
         )
     }
 
-    /// Gives the answer and wakes the waiter. Process or softirq context.
+    /// Gives the answer and wakes the waiter. Any context.
     pub fn complete(&self, value: T) {
         *self.value.lock() = Some(value);
         // SAFETY: The completion was initialised in place.
@@ -51,10 +55,19 @@ impl<T: Send + Unpin> Reply<T> {
 
     /// Waits up to `timeout_ms` milliseconds for the answer; `None` if there was none. Process context.
     pub fn wait(&self, timeout_ms: u32) -> Option<T> {
-        // SAFETY: The completion was initialised in place; process context is this function's own condition.
-        unsafe {
-            bindings::wait_for_completion_timeout(self.done.get(), msecs_to_jiffies(timeout_ms))
-        };
+        // The kernel complains of a task that sleeps for two minutes at a stretch.
+        let mut left = timeout_ms;
+        while left > 0 {
+            let slice = left.min(SLICE_MS);
+            left = left.saturating_sub(slice);
+            // SAFETY: The completion was initialised in place; process context is this function's own condition.
+            let done = unsafe {
+                bindings::wait_for_completion_timeout(self.done.get(), msecs_to_jiffies(slice))
+            };
+            if done != 0 {
+                break;
+            }
+        }
         self.value.lock().take()
     }
 }

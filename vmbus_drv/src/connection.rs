@@ -9,7 +9,8 @@ use crate::channel::{Channel, Channels};
 use crate::enumeration::Enumeration;
 use crate::mshyperv::Handlers;
 use crate::request::{post, post_once, request_errno, Answer, State};
-use crate::{delay, moduleparam, workqueue};
+use crate::workqueue::OwnQueue;
+use crate::{delay, moduleparam};
 use hv_core::compat::{enotconn, eprotonosupport};
 use hv_core::{
     partition, ratelimited, Cpu, Delivery, HostPage, InterruptHandler, IrqLock, MessageCopy,
@@ -17,9 +18,9 @@ use hv_core::{
 };
 use hvdef::synic::Message;
 use kernel::prelude::*;
-use kernel::sync::atomic::{Atomic, Full, Relaxed};
+use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed, Release};
 use kernel::sync::{Arc, Mutex};
-use kernel::workqueue::{impl_has_work, new_work, system_long, Work, WorkItem};
+use kernel::workqueue::{impl_has_work, new_work, Work, WorkItem};
 use vmbus_proto::{
     is_unload_response, unload_message, Class, Contact, Event, Outgoing, Relid, Request, Version,
 };
@@ -108,8 +109,14 @@ pub(crate) struct Connection {
     pub(crate) message_connection: Atomic<u32>,
     /// Messages that broke the protocol.
     protocol_errors: Atomic<u64>,
+    /// Whether the host may use our pages: from the first proposal until it has refused all, or confirmed the end.
+    lent: Atomic<bool>,
+    /// Whether the host has confirmed the end.
+    unloaded: Atomic<bool>,
     /// Whether the connection is being taken down, so that offers are of no interest any more.
     closing: Atomic<bool>,
+    /// Where messages, devices and rescinds are worked on.
+    pub(crate) workers: Arc<OwnQueue>,
 }
 
 impl_has_work! {
@@ -137,8 +144,12 @@ impl WorkItem for Connection {
 
 impl InterruptHandler for Handle {
     fn message(&self, cpu: Cpu, message: &MessageCopy) -> Delivery {
+        // After a panic no worker will look at it.
+        if is_answer_to_unload(message) {
+            self.0.unloaded.store(true, Release);
+        }
         let delivery = self.0.inbox.lock().push(cpu, message);
-        let _ = system_long().enqueue(self.0.clone());
+        let _ = self.0.workers.enqueue(self.0.clone());
         delivery
     }
 
@@ -156,7 +167,11 @@ struct Handle(Arc<Connection>);
 
 impl Connection {
     /// Allocates what a connection needs. Process context.
-    fn new(enumeration: Arc<Enumeration>, connect_cpu: Cpu) -> Result<Arc<Self>> {
+    fn new(
+        enumeration: Arc<Enumeration>,
+        workers: Arc<OwnQueue>,
+        connect_cpu: Cpu,
+    ) -> Result<Arc<Self>> {
         Arc::pin_init(
             try_pin_init!(Self {
                 state <- kernel::new_mutex!(State::new()),
@@ -170,7 +185,10 @@ impl Connection {
                 worker <- new_work!("viridian/messages"),
                 message_connection: Atomic::new(0),
                 protocol_errors: Atomic::new(0),
+                lent: Atomic::new(false),
+                unloaded: Atomic::new(false),
                 closing: Atomic::new(false),
+                workers,
             }? Error),
             GFP_KERNEL,
         )
@@ -194,9 +212,9 @@ impl Connection {
             parent_to_child_monitor_page: self.monitor_pages[0].physical_address(),
             child_to_parent_monitor_page: self.monitor_pages[1].physical_address(),
         };
-        let answer = self.ask_contact(contact)?;
-        match answer {
+        match self.ask_contact(contact)? {
             Answer::Version(version) => Ok(version),
+            Answer::NotPosted(error) => Err(error),
             _ => {
                 pr_err!(
                     "the host speaks no VMBus version from {} up\n",
@@ -211,14 +229,12 @@ impl Connection {
     fn ask_contact(&self, contact: Contact) -> Result<Answer> {
         let (message, reply) = {
             let mut state = self.state.lock();
-            let reply = state.wait_for(Request::Contact)?;
-            (
-                state
-                    .client
-                    .initiate_contact(contact)
-                    .map_err(request_errno)?,
-                reply,
-            )
+            let message = state.client.initiate_contact(contact);
+            let message = message.map_err(request_errno)?;
+            let reply = state.wait_for(Request::Contact).inspect_err(|_| {
+                let _ = state.client.not_posted(Request::Contact);
+            })?;
+            (message, reply)
         };
         self.post_contact(message);
         self.wait(Request::Contact, &reply)
@@ -227,18 +243,27 @@ impl Connection {
     /// Posts a proposal; where the host has no such connection, the next one.
     fn post_contact(&self, mut message: Outgoing) {
         loop {
+            self.lent.store(true, Relaxed);
             let Err(error) = post(&message) else { return };
             let mut state = self.state.lock();
-            let next = if error == ENXIO {
-                state.client.contact_unreachable().ok()
-            } else {
-                None
-            };
-            match next {
-                Some(Event::ContactRetry { message: older, .. }) => message = older,
-                _ => return state.answer(Request::Contact, Answer::Refused),
+            if error != ENXIO {
+                let _ = state.client.not_posted(Request::Contact);
+                return state.answer(Request::Contact, Answer::NotPosted(error));
+            }
+            match state.client.contact_unreachable() {
+                Ok(Event::ContactRetry { message: older, .. }) => message = older,
+                _ => {
+                    drop(state);
+                    return self.refused();
+                }
             }
         }
+    }
+
+    /// The host speaks no version of ours.
+    fn refused(&self) {
+        self.lent.store(false, Relaxed);
+        self.state.lock().answer(Request::Contact, Answer::Refused);
     }
 
     /// Sends UNLOAD and waits for the answer, with interrupts and scheduler dead. Any context; takes no lock and
@@ -255,20 +280,22 @@ impl Connection {
             return;
         };
         let message = unload_message(connection_id);
-        if !(0..PATIENCE_MS / STEP_MS).any(|_| match post_once(&message) {
-            Err(PostError::Refused(status)) if status.is_transient_for_post() => {
-                delay::spin(STEP_MS);
-                false
+        let mut posted = post_once(&message);
+        for _ in 0..PATIENCE_MS / STEP_MS {
+            match posted {
+                Err(PostError::Refused(status)) if status.is_transient_for_post() => {
+                    delay::spin(STEP_MS);
+                    posted = post_once(&message);
+                }
+                _ => break,
             }
-            _ => true,
-        }) {
+        }
+        if posted.is_err() {
             return;
         }
         for waited in (0..PATIENCE_MS).step_by(STEP_MS as usize) {
-            let answered = partition.synic().poll(|copy| {
-                matches!(Message::parse(copy), Ok(Some(message)) if is_unload_response(message.payload))
-            });
-            if answered {
+            // Where the CPU that receives messages still runs, its interrupt handler has taken the answer.
+            if self.unloaded.load(Acquire) || partition.synic().poll(is_answer_to_unload) {
                 return;
             }
             if waited % NOTICE_MS == NOTICE_MS - STEP_MS {
@@ -326,7 +353,7 @@ impl Connection {
                     .answer(Request::Contact, Answer::Version(version));
             }
             Event::ContactRetry { message, .. } => self.post_contact(message),
-            Event::Refused { .. } => self.state.lock().answer(Request::Contact, Answer::Refused),
+            Event::Refused { .. } => self.refused(),
             Event::Offered { relid } => self.handle_offer(relid, None),
             Event::SubchannelOffered { primary, relid } => self.handle_offer(relid, Some(primary)),
             Event::OfferRefused { reason, release } => {
@@ -383,6 +410,7 @@ impl Connection {
             }
             Event::Unloaded => {
                 self.message_connection.store(0, Relaxed);
+                self.lent.store(false, Relaxed);
                 let mut state = self.state.lock();
                 state.answer(Request::Unload, Answer::SUCCESS);
                 state.disconnected();
@@ -425,6 +453,13 @@ impl Connection {
         }
     }
 
+    /// Takes the devices of all channels from the bus. Process context.
+    fn remove_devices(&self) {
+        for channel in self.channels.iter() {
+            channel.remove_device();
+        }
+    }
+
     /// Ends the connection; the host then uses no memory of ours any more. Process context.
     pub(crate) fn disconnect(&self) {
         let answer = self.ask(|client| Ok((Request::Unload, client.unload()?)));
@@ -454,7 +489,7 @@ impl Connection {
         }
         let confirms = self.state.lock().client.answers_retarget();
         for channel in self.channels.iter() {
-            if channel.target_cpu() != cpu {
+            if channel.target_cpu() != cpu || channel.is_gone() {
                 continue;
             }
             let other = self.affinity.lock().reassign(cpu, self.connect_cpu);
@@ -466,8 +501,6 @@ impl Connection {
             } else {
                 Err(EBUSY)
             };
-            let gone = if moved.is_ok() { cpu } else { other };
-            self.affinity.lock().remove(gone);
             if moved.is_err() {
                 ratelimited!(
                     pr_info,
@@ -485,7 +518,7 @@ impl Connection {
 /// VMBus, for as long as vmbus_drv is loaded. Field order is drop order: the bus outlives its devices.
 pub struct Vmbus {
     /// What a crash or a kexec calls.
-    _handlers: Option<Handlers>,
+    handlers: Option<Handlers>,
     /// The connection.
     connection: Arc<Connection>,
     /// The bus.
@@ -510,13 +543,14 @@ impl Vmbus {
             );
             return Err(ENODEV);
         };
-        let enumeration = Enumeration::new(AcpiDevice::find()?)?;
+        let workers = Arc::new(OwnQueue::new(c"viridian")?, GFP_KERNEL)?;
+        let enumeration = Enumeration::new(AcpiDevice::find()?, workers.clone())?;
         let connect_cpu = Cpu::possible()
             .find(|cpu| cpu.online())
             .unwrap_or(Cpu::FIRST);
-        let connection = Connection::new(enumeration, connect_cpu)?;
+        let connection = Connection::new(enumeration, workers, connect_cpu)?;
         let mut vmbus = Self {
-            _handlers: None,
+            handlers: None,
             bus: Bus::register()?,
             connection,
         };
@@ -531,16 +565,19 @@ impl Vmbus {
         partition
             .synic()
             .set_handler(Some(Arc::new(Handle(connection.clone()), GFP_KERNEL)?))?;
+        if !connection.connect_cpu.online() {
+            return Err(EAGAIN);
+        }
         let version = connection.contact(partition, max_version)?;
         pr_info!(
             "connected to the host, VMBus version {}\n",
             format_args!("{version}")
         );
-        self._handlers = Some(Handlers::new(connection.clone())?);
+        self.handlers = Some(Handlers::new(connection.clone())?);
         connection
             .ask(|client| Ok((Request::Offers, client.request_offers()?)))?
             .ok()?;
-        connection.enumeration.flush();
+        connection.workers.flush();
         self.warn_of_undriven()
     }
 
@@ -554,7 +591,8 @@ impl Vmbus {
             }
             warned.push(class, GFP_KERNEL)?;
             let name = Class::find(&class).map_or("unknown", |class| class.description);
-            pr_warn!(
+            ratelimited!(
+                pr_warn,
                 "no driver for devices of class {} ({name}) yet\n",
                 format_args!("{class}")
             );
@@ -571,26 +609,33 @@ impl Vmbus {
 impl Drop for Vmbus {
     fn drop(&mut self) {
         let connection = &self.connection;
-        self._handlers = None;
+        self.handlers = None;
         connection.closing.store(true, Relaxed);
-        // An offer that the worker is just following becomes a device; later ones do not.
-        workqueue::flush(&connection.worker);
-        connection.enumeration.flush();
-        for channel in connection.channels.iter() {
-            channel.remove_device();
-        }
+        // An offer that is just being followed becomes a device; later ones do not.
+        connection.workers.flush();
+        connection.remove_devices();
         connection.disconnect();
         if let Some(partition) = partition() {
             // Without a new handler there is nothing to allocate, so that this cannot fail.
             let _ = partition.synic().set_handler(None);
         }
-        workqueue::flush(&connection.worker);
+        // Nobody but the workers themselves queues work any more.
+        connection.workers.drain();
+        connection.remove_devices();
         for channel in connection.channels.iter() {
-            channel.flush_lifecycle();
             connection.channels.remove(channel.offer().relid);
             channel.flush_receive();
         }
+        if connection.lent.load(Relaxed) {
+            pr_err!("pages that the host may still use are lost until the next boot\n");
+            core::mem::forget(connection.clone());
+        }
     }
+}
+
+/// Whether a message is the host's answer to UNLOAD. Any context.
+fn is_answer_to_unload(copy: &MessageCopy) -> bool {
+    matches!(Message::parse(copy), Ok(Some(message)) if is_unload_response(message.payload))
 }
 
 /// The highest version to propose, as the parameter says.

@@ -135,10 +135,7 @@ impl<Ctx: DeviceContext> Device<Ctx> {
     /// # Errors
     ///
     /// `ENODEV` once the device is being removed, and what `function` returns.
-    pub(crate) fn for_each_channel(
-        &self,
-        mut function: impl FnMut(&Arc<Channel>) -> Result,
-    ) -> Result {
+    pub fn for_each_channel(&self, mut function: impl FnMut(&Arc<Channel>) -> Result) -> Result {
         let channels = self.0.channels.lock();
         if matches!(channels.stage, Stage::Removed) {
             return Err(ENODEV);

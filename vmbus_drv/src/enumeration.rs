@@ -7,10 +7,10 @@
 
 use crate::acpi::AcpiDevice;
 use crate::channel::Channel;
-use crate::workqueue;
+use crate::workqueue::OwnQueue;
 use kernel::prelude::*;
 use kernel::sync::{Arc, Mutex};
-use kernel::workqueue::{impl_has_work, new_work, system_long, Work, WorkItem};
+use kernel::workqueue::{impl_has_work, new_work, Work, WorkItem};
 
 /// The devices that are to come.
 #[pin_data]
@@ -23,6 +23,8 @@ pub(crate) struct Enumeration {
     /// Works on the queue.
     #[pin]
     work: Work<Self>,
+    /// Where that happens.
+    workers: Arc<OwnQueue>,
 }
 
 impl_has_work! {
@@ -36,6 +38,12 @@ impl WorkItem for Enumeration {
         loop {
             let next = this.queue.lock().remove(0);
             let Ok(channel) = next else { return };
+            // The host may offer a device anew, with another relid, before its old self is gone.
+            for old in channel.connection.channels.iter() {
+                if old.is_gone() && old.offer().same_device(channel.offer()) {
+                    old.flush_lifecycle();
+                }
+            }
             channel.register_device(&this.parent);
         }
     }
@@ -47,12 +55,13 @@ impl Enumeration {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(parent: AcpiDevice) -> Result<Arc<Self>> {
+    pub(crate) fn new(parent: AcpiDevice, workers: Arc<OwnQueue>) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 parent,
                 queue <- kernel::new_mutex!(KVec::new()),
                 work <- new_work!("viridian/enumeration"),
+                workers,
             }),
             GFP_KERNEL,
         )
@@ -70,12 +79,14 @@ impl Enumeration {
     /// `ENOMEM`.
     pub(crate) fn add(self: &Arc<Self>, channel: Arc<Channel>) -> Result {
         self.queue.lock().push(channel, GFP_KERNEL)?;
-        let _ = system_long().enqueue(self.clone());
+        let _ = self.workers.enqueue(self.clone());
         Ok(())
     }
 
-    /// Waits until the queue is empty. Process context.
-    pub(crate) fn flush(&self) {
-        workqueue::flush(&self.work);
+    /// Takes a channel from the queue, if it is still there. Process context.
+    pub(crate) fn forget(&self, channel: &Arc<Channel>) {
+        self.queue
+            .lock()
+            .retain(|queued| !Arc::ptr_eq(queued, channel));
     }
 }

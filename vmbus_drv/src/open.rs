@@ -4,7 +4,7 @@
 
 use crate::channel::{Channel, Direction};
 use crate::vmalloc::{Ring, SharedPages};
-use hv_core::{ratelimited, IrqLock};
+use hv_core::{ratelimited, HotplugLock, IrqLock};
 use kernel::error::Error;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Full, Relaxed};
@@ -35,14 +35,15 @@ pub trait Handler: Send + Sync {
     /// after this. Process context, within a read-side section of RCU: do not sleep.
     fn rescinded(&self) {}
 
-    /// The host broke the ring: nothing more comes. Softirq.
+    /// The host broke a ring: nothing more comes or goes. Any context, with locks of the channel held: do not send.
     fn failed(&self) {}
 }
 
 /// Why a packet was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendError {
-    /// Not now: [`Handler::room`] will be called.
+    /// Not now: [`Handler::room`] will be called, maybe before this is returned. So stop the queue, try once more, and
+    /// wait only then; with a limit, for not every host keeps its word.
     Full,
     /// Never: the ring cannot hold it.
     TooLarge,
@@ -159,7 +160,11 @@ impl Rings {
     pub(crate) fn receive(&self, channel: &Channel) -> Received {
         let mut guard = self.incoming.lock();
         let Incoming { reader, buffer } = &mut *guard;
-        if self.wants_room.xchg(false, Full) {
+        if self.wants_room.load(Relaxed) {
+            // Under the lock, so that this does not overtake the sender who is just asking for room.
+            let writer = self.outgoing.lock();
+            self.wants_room.store(false, Relaxed);
+            drop(writer);
             self.handler.room();
         }
         let mut left = BUDGET;
@@ -353,28 +358,30 @@ impl ClosedChannel {
         let pages = Arc::new(SharedPages::new(count, channel.target_cpu())?, GFP_KERNEL)?;
         let rings = Rings::new(&pages, options, handler)?;
         let relid = channel.offer().relid;
-        let ring = channel.connection.lend(relid, pages)?;
-        // Before the host can send: it may do so before its answer is here.
-        drop(
-            channel
-                .rings
-                .replace(Some(KBox::new(rings.clone(), GFP_KERNEL)?)),
-        );
         let params = OpenParams {
-            ring,
-            target_vp: channel.target_vp(),
+            ring: channel.connection.lend(relid, pages)?,
+            target_vp: 0,
             downstream_page_offset: u32::try_from(options.out_pages).map_err(|_| EINVAL)?,
             user_data: options.user_data,
         };
-        let answer = channel
-            .connection
-            .ask(|client| Ok((Request::Open(relid), client.open(relid, &params)?)));
         // From here on dropping this undoes everything.
         let open = OpenChannel {
             closed: Some(self),
-            rings,
-            ring,
+            rings: rings.clone(),
+            ring: params.ring,
         };
+        // A CPU that goes offline sees the channel either closed, or open.
+        let _no_hotplug = HotplugLock::new();
+        channel.leave_offline_cpu();
+        let params = OpenParams {
+            target_vp: channel.target_vp(),
+            ..params
+        };
+        // The host may send before its answer is here.
+        drop(channel.rings.replace(Some(KBox::new(rings, GFP_KERNEL)?)));
+        let answer = channel
+            .connection
+            .ask(|client| Ok((Request::Open(relid), client.open(relid, &params)?)));
         answer.and_then(|answer| answer.ok())?;
         Ok(open)
     }

@@ -33,6 +33,8 @@ pub(crate) enum Answer {
     Version(Version),
     /// The host accepts no connection.
     Refused,
+    /// The question could not be posted.
+    NotPosted(Error),
     /// The channel is gone, and the request with it.
     Rescinded,
 }
@@ -50,6 +52,7 @@ impl Answer {
     pub(crate) fn ok(self) -> Result {
         match self {
             Self::Version(_) | Self::Status(Status::SUCCESS) => Ok(()),
+            Self::NotPosted(error) => Err(error),
             Self::Rescinded => Err(ENODEV),
             Self::Status(_) | Self::Refused => Err(EIO),
         }

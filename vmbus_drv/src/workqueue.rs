@@ -1,14 +1,72 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the kernel crate's workqueues lack: waiting for an item.
+//! What the kernel crate's workqueues lack: a queue of one's own, and waiting.
 
+use core::ops::Deref;
+use core::ptr::NonNull;
 use kernel::bindings;
-use kernel::workqueue::Work;
+use kernel::prelude::*;
+use kernel::workqueue::{Queue, Work};
 
-/// Waits until `work` is neither queued nor running. Process context.
+/// Waits until `work` is neither queued nor running. Process context, and not from `work` itself.
 ///
 /// An item that others queue again meanwhile may be so afterwards: end that first.
 pub fn flush<T: ?Sized, const ID: u64>(work: &Work<T, ID>) {
     // SAFETY: The item is initialised and pinned, as its type guarantees, and lives while it is borrowed.
     unsafe { bindings::flush_work(Work::raw_get(work)) };
+}
+
+/// A workqueue whose items run in process context on any CPU, and make progress when memory is short.
+///
+/// Drop it from no item of its own: that waits for all of them.
+pub(crate) struct OwnQueue(NonNull<bindings::workqueue_struct>);
+
+// SAFETY: Workqueues may be used from any thread.
+unsafe impl Send for OwnQueue {}
+// SAFETY: As above.
+unsafe impl Sync for OwnQueue {}
+
+impl OwnQueue {
+    /// Makes a queue. Process context.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(name: &'static CStr) -> Result<Self> {
+        let flags = bindings::wq_flags_WQ_UNBOUND | bindings::wq_flags_WQ_MEM_RECLAIM;
+        // SAFETY: The name is the only argument of its format. 0 stands for the default number of items at a time.
+        let queue = unsafe {
+            bindings::alloc_workqueue_noprof(c"%s".as_char_ptr(), flags, 0, name.as_char_ptr())
+        };
+        NonNull::new(queue).map(Self).ok_or(ENOMEM)
+    }
+
+    /// Waits for all items that are queued now. Process context, and not from one of them.
+    pub(crate) fn flush(&self) {
+        // SAFETY: The queue lives while it is borrowed.
+        unsafe { bindings::__flush_workqueue(self.0.as_ptr()) };
+    }
+
+    /// Waits for all items, and those that they queue. Nobody else may queue any. Process context, and not from one
+    /// of them.
+    pub(crate) fn drain(&self) {
+        // SAFETY: The queue lives while it is borrowed.
+        unsafe { bindings::drain_workqueue(self.0.as_ptr()) };
+    }
+}
+
+impl Deref for OwnQueue {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        // SAFETY: The queue lives while it is borrowed.
+        unsafe { Queue::from_raw(self.0.as_ptr()) }
+    }
+}
+
+impl Drop for OwnQueue {
+    fn drop(&mut self) {
+        // SAFETY: The queue is owned, and nobody can queue any more.
+        unsafe { bindings::destroy_workqueue(self.0.as_ptr()) };
+    }
 }

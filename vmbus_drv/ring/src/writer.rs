@@ -54,8 +54,8 @@ pub struct Writer<M> {
     published: u32,
     /// Bytes from `staged` to the newest valid read index that the host is known to have reached.
     free: u32,
-    /// Whether the pending send size is not 0.
-    armed: bool,
+    /// Bytes that the packet takes for which the host was asked for room; 0 if it was not asked.
+    armed: u32,
     /// What the host did wrong, if it has.
     corrupt: Option<Corrupt>,
 }
@@ -77,7 +77,7 @@ impl<M: RingMem> Writer<M> {
             staged: 0,
             published: 0,
             free: size.free(0),
-            armed: false,
+            armed: 0,
             corrupt: None,
         })
     }
@@ -157,7 +157,7 @@ impl<M: RingMem> Writer<M> {
     /// Publish what is staged first: the host makes no room while it sees no packets. After
     /// [`Room::Now`] stage again; after [`Room::Later`] wait for the channel's interrupt, but with
     /// a timeout, since hosts differ: QEMU's sends no signal if it empties the ring in one step.
-    /// The request to the host ends when a packet is staged, or with
+    /// The request to the host ends when a packet of that size or a larger one is staged, or with
     /// [`Writer::disarm_pending_send`].
     ///
     /// # Errors
@@ -165,18 +165,21 @@ impl<M: RingMem> Writer<M> {
     /// [`Corrupt`] if the host broke the protocol.
     pub fn arm_pending_send(&mut self, needed: u32) -> Result<Room, Corrupt> {
         let needed = needed.min(self.size.max_packet());
-        self.armed = true;
+        // Several senders may wait: the one with the largest packet decides.
+        self.armed = self.armed.max(needed);
         // A packet fits if more than `needed` bytes are free. Hosts disagree whether their signal
         // is due at the pending size itself (QEMU) or above (Hyper-V's protocol as Linux and
         // OpenVMM have it); with the next unit both signal, and never too early.
         self.mem
-            .store(Control::PendingSendSize, needed.saturating_add(UNIT));
+            .store(Control::PendingSendSize, self.armed.saturating_add(UNIT));
         // Pairs with the fence in `Reader::commit`: either the host sees the request or we see its
         // read index.
         self.mem.full_fence();
         self.refresh()?;
-        if self.free > needed {
+        if self.free > self.armed {
             self.disarm_pending_send();
+        }
+        if self.free > needed {
             Ok(Room::Now)
         } else {
             Ok(Room::Later)
@@ -185,7 +188,7 @@ impl<M: RingMem> Writer<M> {
 
     /// Tells the host that nobody waits for room.
     pub fn disarm_pending_send(&mut self) {
-        self.armed = false;
+        self.armed = 0;
         self.mem.store(Control::PendingSendSize, 0);
     }
 
@@ -214,7 +217,8 @@ impl<M: RingMem> Writer<M> {
                 return Err(WriteError::Full { needed: total });
             }
         }
-        if self.armed {
+        // A smaller packet of another sender's does not end the wait of the one who asked.
+        if self.armed != 0 && total >= self.armed {
             self.disarm_pending_send();
         }
         Ok(())

@@ -241,6 +241,25 @@ fn pending_send_size_is_set_while_waiting_and_cleared_by_the_next_packet() {
 }
 
 #[test]
+fn a_small_packet_does_not_end_the_wait_for_a_large_one() {
+    let mem = TestMem::new(4096);
+    let mut writer = Writer::new(&mem).unwrap();
+    let half = payload(2048);
+    let half: &[&[u8]] = &[&half];
+    let large = OutgoingPacket::in_band(half);
+    let small = OutgoingPacket::in_band(&[]);
+    let _ = writer.send(&large).unwrap();
+    assert_eq!(writer.stage(&large), full(2048));
+    assert_eq!(writer.arm_pending_send(2048), Ok(Room::Later));
+    assert_eq!(writer.arm_pending_send(24), Ok(Room::Now));
+    assert_eq!(writer.stage(&small), Ok(()));
+    assert_eq!(mem.get(Control::PendingSendSize), 2056, "still waiting");
+    mem.set(Control::ReadIndex, 2048);
+    assert_eq!(writer.stage(&large), Ok(()));
+    assert_eq!(mem.get(Control::PendingSendSize), 0);
+}
+
+#[test]
 fn room_that_appears_while_arming_is_found() {
     let mem = TestMem::new(4096);
     let mut writer = Writer::new(&mem).unwrap();
