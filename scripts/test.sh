@@ -46,14 +46,15 @@ run "judge of the guests' logs" scripts/in-root build/root/stable python3 -B sel
 soak=${SOAK:+--soak}
 if [ $kernels -gt 0 ] && [ "$kernel" = stable ]; then
     run "guests, our drivers" selftests/vm/run --kernel stable $soak
-    run "guests, stock drivers" selftests/vm/run --kernel stable --drivers stock $soak
+    # The same scripts on the stock drivers, all of them when there is time.
+    run "guests, stock drivers" selftests/vm/run --kernel stable --drivers stock ${soak:---tests cpu-rounds}
 fi
 if run "prepare the testing kernel" scripts/prepare.sh testing; then
     kernels=$((kernels + 1))
     if [ "$kernel" = testing ]; then
         run "guests, testing kernel, our drivers" selftests/vm/run --kernel testing $soak
     else
-        run "guests, testing kernel, our drivers" selftests/vm/run --kernel testing --tests connect
+        run "guests, testing kernel, our drivers" selftests/vm/run --kernel testing --tests bring-up
     fi
 fi
 if [ $kernels -eq 0 ]; then
