@@ -9,6 +9,6 @@
 
 load_and_unload() { load_stack && within 5 bound && unload_stack; }
 
-plan 3
+plan 5
 no_leak "$(rounds 20 100)" load_and_unload
 done_testing

@@ -16,7 +16,7 @@ open_and_close() {
     fi
 }
 
-plan 4
+plan 6
 check "the drivers load" load_stack
 within 10 bound
 device=$(balloon_device)

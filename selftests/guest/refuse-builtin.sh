@@ -4,12 +4,14 @@
 # boot: stock
 # timeout: 30
 . ./tap.sh
+. ./stack.sh
 
-plan 5
+plan 6
 dmesg -c > /dev/null
 refuses "hv_core refuses" insmod /modules/hv_core.ko
-check "with EBUSY" sh -c "echo '$output' | grep -q 'Device or resource busy'"
-is "and one line that names the boot parameter" "$(dmesg | grep 'hv_core: ' | grep -c 'initcall_blacklist=hv_acpi_init')" 1
+check "with EBUSY" said "Device or resource busy"
+is "and one line" "$(lines hv_core | wc -l)" 1
+is "that names the boot parameter" "$(lines hv_core | grep -c 'initcall_blacklist=hv_acpi_init')" 1
 refuses "nothing is left" test -e /sys/kernel/debug/viridian
 check "the built-in VMBus is unharmed" insmod /modules/stock/hv_balloon.ko
 done_testing

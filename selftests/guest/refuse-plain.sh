@@ -9,7 +9,7 @@
 plan 4
 dmesg -c > /dev/null
 refuses "hv_core refuses" load_core
-check "with ENODEV" sh -c "echo '$output' | grep -q 'No such device'"
-is "and one line" "$(dmesg | grep -c 'hv_core: ')" 1
+check "with ENODEV" said "No such device"
+is "and one line" "$(lines hv_core | wc -l)" 1
 refuses "nothing is left" test -e $debug
 done_testing

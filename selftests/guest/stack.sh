@@ -49,12 +49,15 @@ bound() { device=$(balloon_device) && [ -L "$device/driver" ]; }
 talking() {
     device=$(balloon_device)
     sent=$(cat "$device/out_write_index")
-    within 10 sh -c "[ \$(cat $device/out_write_index) != $sent ]" &&
-        within 2 sh -c "[ \$(cat $device/out_read_index) = \$(cat $device/out_write_index) ]"
+    within 30 sh -c "[ \$(cat $device/out_write_index) != $sent ]" &&
+        within 10 sh -c "[ \$(cat $device/out_read_index) = \$(cat $device/out_write_index) ]"
 }
 
 # rounds DEFAULT SOAK: how often to repeat; ROUNDS in the environment (make ... ROUNDS=n) overrides both.
 rounds() { if [ -n "$ROUNDS" ]; then echo "$ROUNDS"; elif [ -n "$SOAK" ]; then echo "$2"; else echo "$1"; fi; }
+
+# lines MODULE: the different lines that a module has logged. (busybox tries each insmod that fails twice.)
+lines() { dmesg | sed 's/^\[[^]]*\] //' | grep "^$1: " | grep -v taint | sort -u; }
 
 # host COMMAND...: one line for the host, on the second serial port; its answer is left in /run/host.
 host() {

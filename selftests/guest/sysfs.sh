@@ -3,6 +3,7 @@
 # guest: default
 # needs: python
 # same-as: stock-bus
+# differs: ^drivers/hv_pci ^hibernation\b
 # timeout: 90
 . ./tap.sh
 . ./stack.sh

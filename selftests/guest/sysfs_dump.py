@@ -13,10 +13,12 @@ import stat
 import sys
 
 BUS = "/sys/bus/vmbus"
-# Hosts may draw instance ids anew at each boot, so they are shown by their class instead.
-INSTANCES = {}
-# Counters and clocks differ from run to run: every number in them is shown as N.
-COUNTERS = {"interrupts", "events", "intr_in_full", "intr_out_empty", "out_full_first", "out_full_total",
+# Hosts may draw instance ids anew at each boot, and drivers have names of their own: both are shown by the class.
+NAMES = {}
+# Counters, positions and clocks differ from run to run: every number in them is shown as N.
+COUNTERS = {"read_avail", "write_avail", "in_read_bytes_avail", "in_write_bytes_avail", "out_read_bytes_avail",
+            "out_write_bytes_avail", "in_read_index", "in_write_index", "out_read_index", "out_write_index",
+            "interrupts", "events", "intr_in_full", "intr_out_empty", "out_full_first", "out_full_total",
             "runtime_active_time", "runtime_suspended_time"}
 
 
@@ -39,8 +41,8 @@ def content(path, status):
 
 def say(name, line):
     """Prints one line of the dump `name`."""
-    for instance, replacement in INSTANCES.items():
-        line = line.replace(instance, replacement)
+    for own, replacement in NAMES.items():
+        line = line.replace(own, replacement)
     print(f"# dump {name}| {line}")
 
 
@@ -78,9 +80,13 @@ def main():
     devices = os.listdir(f"{BUS}/devices")
     for device in devices:
         with open(f"{BUS}/devices/{device}/class_id", encoding="ascii") as opened:
-            INSTANCES[device] = f"INSTANCE-OF-{opened.read()[1:9]}"
+            device_class = opened.read()[1:9]
+        NAMES[device] = f"INSTANCE-OF-{device_class}"
+        driver = f"{BUS}/devices/{device}/driver"
+        if os.path.islink(driver):
+            NAMES[os.path.basename(os.readlink(driver))] = f"DRIVER-OF-{device_class}"
     dump(f"{state}-bus", BUS)
-    for device in sorted(devices, key=INSTANCES.get):
+    for device in sorted(devices, key=NAMES.get):
         place = os.path.realpath(f"{BUS}/devices/{device}")
         say(f"{state}-place", place)
         dump(f"{state}-device", place)

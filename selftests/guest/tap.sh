@@ -51,20 +51,26 @@ note() { echo "# $*"; }
 check() {
     text=$1
     shift
-    if output=$("$@" 2>&1); then
+    if shown=$("$@" 2>&1); then
         ok "$text"
     else
         not_ok "$text"
         note "failed: $*"
-        [ -z "$output" ] || echo "$output" | sed 's/^/#   /'
+        [ -z "$shown" ] || echo "$shown" | sed 's/^/#   /'
     fi
 }
 
-# refuses TEXT COMMAND...: the command fails; what it said is left in $output.
+# refuses TEXT COMMAND...: the command fails; what it said can be asked by `said`.
 refuses() {
     text=$1
     shift
-    if output=$("$@" 2>&1); then not_ok "$text"; else ok "$text"; fi
+    if refusal=$("$@" 2>&1); then not_ok "$text"; else ok "$text"; fi
+}
+
+# said WORDS: the last refused command said so.
+said() {
+    echo "$refusal"
+    echo "$refusal" | grep -qF "$1"
 }
 
 # is TEXT GOT WANTED: the two are equal.

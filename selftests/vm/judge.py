@@ -39,7 +39,7 @@ class Result:
         self.started = None
         self.seconds = 0.0
         self.ended = False
-        self._panicked = False
+        self.panicked = False
         self._wanted = {key: test.header[key] for key in ("console", "host") if key in test.header}
 
     @property
@@ -83,7 +83,7 @@ class Result:
     def kernel(self, line):
         """Takes one line of the kernel."""
         if ASKED_PANIC in line and "panic" in self.test.words("expect"):
-            self._panicked = True
+            self.panicked = True
         elif SPLATS.search(line):
             self.fail(f"the kernel said: {line}")
         self._want("console", line)
@@ -94,7 +94,7 @@ class Result:
 
     def _want(self, key, line):
         # What a panic must cause counts only after it.
-        if "panic" in self.test.words("expect") and not self._panicked:
+        if "panic" in self.test.words("expect") and not self.panicked:
             return
         if key in self._wanted and re.search(self._wanted[key], line):
             del self._wanted[key]
@@ -103,13 +103,13 @@ class Result:
         """The test is over; `why` says what ended it if it was not the script's own end."""
         self.ended = True
         self.seconds = time.monotonic() - self.started if self.started else 0.0
-        if why and not (self._panicked and "kdump" not in self.test.words("expect")):
+        if why and not (self.panicked and "kdump" not in self.test.words("expect")):
             self.fail(why)
         if self.plan is None:
             self.fail("it printed no plan")
         elif self.points != self.plan:
             self.fail(f"{self.plan} points were planned, {self.points} came")
-        if "panic" in self.test.words("expect") and not self._panicked:
+        if "panic" in self.test.words("expect") and not self.panicked:
             self.fail("it was to panic and did not")
         for key, pattern in self._wanted.items():
             self.fail(f"this never came from the {key}: {pattern}")
@@ -126,6 +126,7 @@ class Judge:
         self._current = None
         self._boots = 0
         self._down = False
+        self._stopped = False
         self._last_lines = []
 
     def line(self, raw):
@@ -135,7 +136,10 @@ class Judge:
             for result in self._current_or_all():
                 result.host(raw[len("host: "):])
             if raw.startswith("host: stopped") or raw.startswith("host: run ended"):
+                self._stopped = True
                 self._last_lines.append(raw)
+            if raw == "host: the guest ended" and self._current and self._current.panicked:
+                self._finish("the guest ended during it")
             return
         if raw.strip():
             self._last_lines = (self._last_lines + [raw])[-4:]
@@ -185,12 +189,28 @@ class Judge:
         result.end(why)
         self._on_end(result)
 
+    def vanished(self):
+        """The tests that a guest left undone which ended without a word: no splat, no time limit, no end in order.
+
+        The guest is gone. Such an end is what the machine around it may have caused, so it can be tried again.
+        """
+        sound = not self._down and not self._stopped and not self.boot_problems
+        if self._current:
+            sound = sound and not self._current.problems and not self._current.panicked
+        return [result.test for result in self.results.values() if not result.ended] if sound else []
+
+    def drop(self, tests):
+        """Forgets `tests`, which another guest will run."""
+        self._current = None
+        for test in tests:
+            del self.results[test.name]
+
     def end(self):
         """The guest is gone."""
         last = " / ".join(self._last_lines) or "nothing"
         if self._current:
             self._finish(f"the guest ended during it; last lines: {last}")
-        elif not self._down and all(result.ended for result in self.results.values()) and self._boots:
+        elif not self._down and self.results and all(result.ended for result in self.results.values()) and self._boots:
             panicked = any("panic" in result.test.words("expect") for result in self.results.values())
             if not panicked:
                 self._boot_problem(f"it didn't go down in order; last lines: {last}")
