@@ -16,7 +16,7 @@ run() {
     shift
     echo "=== $title"
     log=build/logs/step.log
-    "$@" 2>&1 | tee "$log" || true
+    "$@" 2>&1 | tee "$log"
     status=${PIPESTATUS[0]}
     local summary
     summary=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1)
