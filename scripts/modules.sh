@@ -10,7 +10,10 @@ fail() { echo "modules: $*" >&2; exit 1; }
 kdir=$1
 shift
 [ -e "$kdir/Makefile" ] || fail "there are no kernel headers at $kdir; install linux-headers-$(uname -r), or say KDIR=folder"
-for tool in make:make gcc:gcc rustc:rustc bindgen:bindgen cargo:cargo; do
+tools="make:make gcc:gcc rustc:rustc bindgen:bindgen"
+# Cargo only fetches what Kbuild compiles.
+[ -e vendor/stamp ] || tools="$tools cargo:cargo"
+for tool in $tools; do
     command -v "${tool%%:*}" >/dev/null || fail "${tool%%:*} is missing; install ${tool##*:}"
 done
 release=$(make -s -C "$kdir" kernelrelease)
