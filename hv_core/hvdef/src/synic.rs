@@ -4,7 +4,7 @@
 
 use crate::open_enum;
 use zerocopy::little_endian::{U16, U32, U64};
-use zerocopy::FromBytes;
+use zerocopy::FromBytes as _;
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// SINTs of one VP, and so slots in its message page and arrays in its event flags page.

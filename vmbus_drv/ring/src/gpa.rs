@@ -8,7 +8,7 @@
 //! each page that it touches.
 
 use zerocopy::little_endian::{U32, U64};
-use zerocopy::IntoBytes;
+use zerocopy::IntoBytes as _;
 use zerocopy_derive::{Immutable, IntoBytes};
 
 /// Size in bytes of the pages that PFNs count, whatever the guest's own page size.

@@ -7,7 +7,7 @@
 //! GPADL.
 
 use zerocopy::little_endian::{U16, U32};
-use zerocopy::FromBytes;
+use zerocopy::FromBytes as _;
 use zerocopy_derive::{FromBytes, Immutable, KnownLayout};
 
 /// The start of the extension (`struct vmtransfer_page_packet_header` without its descriptor): 8
