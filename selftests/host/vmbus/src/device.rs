@@ -2,13 +2,16 @@
 
 //! What a device model implements, and what it is given.
 
-use crate::host::Memory;
+use crate::bus::{Bus, Notice};
+use crate::channel::PortId;
+use crate::host::{DeviceId, Memory};
+use crate::memory::GpaList;
 use core::time::Duration;
 use hvdef::Guid;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use vmbus_proto::{OfferFlags, USER_DATA_SIZE};
-use vmbus_ring::{IncomingPacket, OutgoingPacket};
+use vmbus_ring::{OutgoingPacket, PacketFlags, PacketType};
 
 /// How a device is offered to the guest.
 #[derive(Clone, Debug)]
@@ -30,7 +33,23 @@ pub struct OfferSpec {
 }
 
 /// A packet from the guest: a private copy.
-pub type Packet<'a> = IncomingPacket<'a>;
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'a> {
+    /// What the packet is.
+    pub packet_type: PacketType,
+    /// Flags of the packet: whether the guest wants a completion.
+    pub flags: PacketFlags,
+    /// What a completion must name.
+    pub transaction_id: u64,
+    /// What lies between descriptor and payload, as it came. For a GPA-direct packet see [`Self::gpa`].
+    pub extension: &'a [u8],
+    /// What the device gets, padded by the guest to a multiple of 8 bytes.
+    pub payload: &'a [u8],
+    /// The guest's pages that a GPA-direct packet lists; empty for others.
+    pub gpa: &'a GpaList,
+    /// What a fault rule (`error-status`) wants the request to end with, in the device's own terms.
+    pub forced_status: Option<u32>,
+}
 
 /// A device model. All calls come from one thread at a time; none may block.
 ///
@@ -129,67 +148,78 @@ impl Waker {
 
 /// What a device may do while it is called.
 pub struct Context<'a> {
-    /// The host, without the device itself.
-    pub(crate) bus: &'a mut dyn Bus,
-}
-
-/// The host as a device sees it. (Implemented by the host; the shape is the implementer's to change.)
-pub(crate) trait Bus {
-    fn memory(&self) -> &Memory;
-    fn now(&self) -> Duration;
-    fn wall_clock(&self) -> u64;
-    fn reference_time(&self) -> u64;
-    fn is_open(&self, channel: u16) -> bool;
-    fn vps(&self) -> u32;
-    fn send(&mut self, channel: u16, packet: &OutgoingPacket<'_>);
-    fn offer_sub_channels(&mut self, count: u16);
-    fn waker(&self) -> Waker;
+    /// The host, without the devices.
+    pub(crate) bus: &'a mut Bus,
+    /// The device that is called.
+    pub(crate) device: DeviceId,
 }
 
 impl Context<'_> {
     /// The guest's memory.
+    #[must_use]
     pub fn memory(&self) -> &Memory {
-        self.bus.memory()
+        &self.bus.memory
     }
 
     /// Time since the host started. Simulated in tests.
+    #[must_use]
     pub fn now(&self) -> Duration {
-        self.bus.now()
+        self.bus.clock.now()
     }
 
     /// Wall clock time in units of 100 ns since 1601-01-01 UTC.
+    #[must_use]
     pub fn wall_clock(&self) -> u64 {
-        self.bus.wall_clock()
+        self.bus.clock.wall_clock()
     }
 
     /// The partition's reference time (`HV_X64_MSR_TIME_REF_COUNT`), in units of 100 ns.
+    #[must_use]
     pub fn reference_time(&self) -> u64 {
-        self.bus.reference_time()
+        self.bus.clock.reference_time()
     }
 
     /// How many virtual processors the guest has.
+    #[must_use]
     pub fn vps(&self) -> u32 {
-        self.bus.vps()
+        self.bus.config.vps
+    }
+
+    /// One of the device's channels.
+    fn port(&self, channel: u16) -> PortId {
+        PortId {
+            device: self.device,
+            channel,
+        }
     }
 
     /// Whether a channel is open.
+    #[must_use]
     pub fn is_open(&self, channel: u16) -> bool {
-        self.bus.is_open(channel)
+        self.bus.is_open(self.port(channel))
     }
 
-    /// Sends a packet, or keeps a copy until the ring has room. Packets to a channel that is not open are dropped. The guest is
-    /// signalled once for all packets of one call into the device.
+    /// Sends a packet, or keeps a copy until the ring has room. Packets to a channel that is not open are dropped. The guest
+    /// is signalled once for all packets of one call into the device.
     pub fn send(&mut self, channel: u16, packet: &OutgoingPacket<'_>) {
-        self.bus.send(channel, packet);
+        self.bus.send(self.port(channel), packet);
     }
 
-    /// Offers sub-channels 1 to `count` of this device; those that are offered already stay.
+    /// Offers sub-channels 1 to `count` of this device, if its first channel is open; those that are offered already stay.
     pub fn offer_sub_channels(&mut self, count: u16) {
-        self.bus.offer_sub_channels(count);
+        for channel in 1..=count {
+            self.bus
+                .notices
+                .push_back(Notice::Offer(self.port(channel)));
+        }
     }
 
     /// A handle for other threads, for instance those that do a LUN's I/O.
+    #[must_use]
     pub fn waker(&self) -> Waker {
-        self.bus.waker()
+        match self.bus.entries.get(&self.device) {
+            Some(entry) => entry.waker.clone(),
+            None => Waker(Arc::new(|| ())),
+        }
     }
 }
