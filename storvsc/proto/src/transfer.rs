@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Buffers, as the one range of a GPA-direct packet: a list of page frame numbers (PFNs).
+//!
+//! A host takes a buffer that is scattered over memory as one range, if every part but the first starts a page and
+//! every part but the last ends one. So the kernel is asked for no other buffers (`virt_boundary_mask`), and what
+//! comes nevertheless ends the list early, which whoever counts the pages notices.
+
+/// Size in bytes of the pages that PFNs count, whatever the guest's own page size.
+pub const PAGE_SIZE: u32 = 4096;
+
+/// The same, for addresses.
+const PAGE: u64 = 4096;
+
+/// A run of bytes in memory as the host sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Where it starts: a guest physical address.
+    pub address: u64,
+    /// Its bytes, not 0.
+    pub length: u32,
+}
+
+impl Segment {
+    /// Where the segment starts in its first page.
+    #[must_use]
+    pub fn byte_offset(&self) -> u32 {
+        u32::try_from(self.address % PAGE).unwrap_or(0)
+    }
+}
+
+/// The PFNs of a scattered buffer. Ends early if the buffer cannot be one range.
+#[derive(Clone, Debug)]
+pub struct PageNumbers<I> {
+    /// The segments that are left.
+    segments: I,
+    /// The PFN that comes next.
+    next: u64,
+    /// How many the current segment still has.
+    left: u64,
+    /// Whether a segment that starts inside a page may come: only before the first.
+    may_start_inside: bool,
+    /// Whether no segment may come any more.
+    ended: bool,
+}
+
+impl<I: Iterator<Item = Segment>> PageNumbers<I> {
+    /// The PFNs of these segments.
+    pub fn new(segments: I) -> Self {
+        Self {
+            segments,
+            next: 0,
+            left: 0,
+            may_start_inside: true,
+            ended: false,
+        }
+    }
+
+    /// Goes to the next segment; `None` if there is none, or it cannot follow.
+    fn advance(&mut self) -> Option<()> {
+        let segment = self.segments.next()?;
+        let end = segment.address.checked_add(u64::from(segment.length))?;
+        if self.ended
+            || segment.length == 0
+            || (segment.address % PAGE != 0 && !self.may_start_inside)
+        {
+            return None;
+        }
+        self.next = segment.address / PAGE;
+        self.left = end.div_ceil(PAGE).wrapping_sub(self.next);
+        self.may_start_inside = false;
+        self.ended = end % PAGE != 0;
+        Some(())
+    }
+}
+
+impl<I: Iterator<Item = Segment>> Iterator for PageNumbers<I> {
+    type Item = u64;
+
+    #[inline]
+    fn next(&mut self) -> Option<u64> {
+        if self.left == 0 && self.advance().is_none() {
+            self.ended = true;
+            return None;
+        }
+        let number = self.next;
+        self.next = number.wrapping_add(1);
+        self.left = self.left.wrapping_sub(1);
+        Some(number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    fn numbers(segments: &[(u64, u32)]) -> Vec<u64> {
+        let segments = segments
+            .iter()
+            .map(|&(address, length)| Segment { address, length });
+        PageNumbers::new(segments).take(64).collect()
+    }
+
+    #[test]
+    fn contiguous_and_scattered() {
+        assert_eq!(numbers(&[(0x5000, 4096)]), [5]);
+        assert_eq!(numbers(&[(0x5000, 4097)]), [5, 6]);
+        assert_eq!(numbers(&[(0x5e00, 512)]), [5]);
+        assert_eq!(numbers(&[(0x5e00, 513)]), [5, 6]);
+        assert_eq!(numbers(&[(0x5e00, 512), (0x9000, 4096)]), [5, 9]);
+        assert_eq!(
+            numbers(&[(0x5000, 8192), (0x3000, 4096), (0x8000, 1)]),
+            [5, 6, 3, 8]
+        );
+        assert_eq!(numbers(&[]), []);
+    }
+
+    #[test]
+    fn a_gap_ends_the_list() {
+        // The second starts inside a page, and the first ends inside one.
+        assert_eq!(numbers(&[(0x5000, 4096), (0x9200, 512)]), [5]);
+        assert_eq!(numbers(&[(0x5000, 512), (0x9000, 512), (0xa000, 512)]), [5]);
+        // What follows is not taken up again.
+        assert_eq!(numbers(&[(0x5000, 4096), (0x9200, 512), (0xa000, 9)]), [5]);
+        assert_eq!(numbers(&[(0x5000, 0), (0x9000, 512)]), []);
+    }
+
+    #[test]
+    fn the_end_of_the_address_space_ends_the_list() {
+        assert_eq!(numbers(&[(u64::MAX, 1)]), []);
+        assert_eq!(numbers(&[(u64::MAX, 2)]), []);
+        assert_eq!(numbers(&[(u64::MAX - 1, 1)]), [u64::MAX / 4096]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_byte_is_where_it_was(
+            first in (0u64..1 << 40, 1u32..1 << 18),
+            more in proptest::collection::vec((0u64..1 << 28, 1u32..16), 0..20),
+        ) {
+            // A first segment up to the end of a page, and whole pages.
+            let length = first.1 + (4096 - ((first.0 % 4096) as u32 + first.1) % 4096) % 4096;
+            let mut segments = std::vec![(first.0, length)];
+            segments.extend(more.iter().map(|&(page, pages)| (page * 4096, pages * 4096)));
+            let mut expected = Vec::new();
+            for &(address, length) in &segments {
+                for byte in [address, address + u64::from(length) - 1]
+                    .into_iter()
+                    .chain((address..address + u64::from(length)).step_by(4096))
+                {
+                    expected.push(byte / 4096);
+                }
+            }
+            let found: Vec<_> = PageNumbers::new(
+                segments.iter().map(|&(address, length)| Segment { address, length }),
+            ).collect();
+            let bytes: u64 = segments.iter().map(|s| u64::from(s.1)).sum();
+            let pages = (first.0 % 4096 + bytes).div_ceil(4096);
+            prop_assert_eq!(u64::try_from(found.len()).unwrap(), pages);
+            prop_assert!(expected.iter().all(|page| found.contains(page)));
+        }
+    }
+}
