@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Text in fields of fixed length: UTF-16, little-endian, ended by a zero unit.
+
+use core::char;
+use zerocopy::little_endian::U16;
+use zerocopy::FromBytes as _;
+
+/// A text with its end takes more units than its field has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLong;
+
+/// A surrogate stands alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unpaired;
+
+/// The characters of a text that was checked.
+#[derive(Clone, Debug)]
+pub struct Chars<'a>(char::DecodeUtf16<Units<'a>>);
+
+/// The units of a field up to the first zero.
+#[derive(Clone, Debug)]
+struct Units<'a>(core::slice::Iter<'a, U16>);
+
+impl Iterator for Units<'_> {
+    type Item = u16;
+
+    fn next(&mut self) -> Option<u16> {
+        self.0
+            .next()
+            .map(|unit| unit.get())
+            .filter(|unit| *unit != 0)
+    }
+}
+
+impl Iterator for Chars<'_> {
+    type Item = char;
+
+    fn next(&mut self) -> Option<char> {
+        self.0.next()?.ok()
+    }
+}
+
+/// The characters up to the first zero unit, or to the end of the field.
+///
+/// # Errors
+///
+/// [`Unpaired`].
+pub fn decode(field: &[U16]) -> Result<Chars<'_>, Unpaired> {
+    let chars = char::decode_utf16(Units(field.iter()));
+    if chars.clone().any(|unit| unit.is_err()) {
+        return Err(Unpaired);
+    }
+    Ok(Chars(chars))
+}
+
+/// Writes a text and its end, and zeros up to the end of the field; returns the length in units, the end included.
+///
+/// # Errors
+///
+/// [`TooLong`], and then the field is all zeros. A text that has a zero character in it ends there.
+pub fn encode(text: &str, field: &mut [U16]) -> Result<usize, TooLong> {
+    field.fill(U16::new(0));
+    let text = text.split('\0').next().unwrap_or_default();
+    let length = text.encode_utf16().count().saturating_add(1);
+    if length > field.len() {
+        return Err(TooLong);
+    }
+    for (unit, to) in text.encode_utf16().zip(field) {
+        *to = U16::new(unit);
+    }
+    Ok(length)
+}
+
+/// A byte field as units, if its length is even.
+#[must_use]
+pub fn units(field: &[u8]) -> Option<&[U16]> {
+    <[U16]>::ref_from_bytes(field).ok()
+}
+
+/// As [`units`], to write.
+#[must_use]
+pub fn units_mut(field: &mut [u8]) -> Option<&mut [U16]> {
+    <[U16]>::mut_from_bytes(field).ok()
+}
+
+#[cfg(test)]
+mod tests;
