@@ -2,4 +2,10 @@
 
 //! The program `hvhost`.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(hvhost::run(std::env::args_os().skip(1)))
+}
