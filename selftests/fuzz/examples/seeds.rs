@@ -175,11 +175,67 @@ fn cpuid(max_leaf: u32) -> Vec<u8> {
     words(&registers)
 }
 
+/// A packet to a device model: GPA-direct with 2 KiB of memory, and a second later.
+fn packet(payload: &[u8]) -> Vec<u8> {
+    let len = u8::try_from(payload.len()).unwrap_or(u8::MAX);
+    join(&[&[1 | (16 << 2), 64, len], payload])
+}
+
+/// A SCSI command to a LUN, in a packet of the storage protocol.
+fn scsi(lun: u8, cdb: &[u8]) -> Vec<u8> {
+    let cdb_len = u8::try_from(cdb.len()).unwrap_or(0);
+    let mut srb = join(&[
+        &words(&[3, 1, 0]),
+        &[52, 0, 0, 0, 0, 0, 0, lun, cdb_len, 20, 1, 0],
+        &words(&[512]),
+        cdb,
+    ]);
+    srb.resize(64, 0);
+    packet(&srb)
+}
+
+/// Commands to each LUN after a handshake.
+fn storage() -> Vec<u8> {
+    let mut seed = vec![0];
+    for lun in 0..3 {
+        seed.extend(scsi(lun, &[0x12, 0, 0, 0, 36, 0]));
+        seed.extend(scsi(lun, &[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0]));
+        seed.extend(scsi(lun, &[0x2a, 0, 0, 0, 0, 1, 0, 0, 1, 0]));
+        seed.extend(scsi(lun, &[0x43, 2, 0, 0, 0, 0, 0, 0, 20, 0]));
+        seed.extend(scsi(lun, &[0x5f, 0, 1, 0, 0, 0, 0, 0, 24]));
+    }
+    seed
+}
+
+/// An answer to the negotiation of an integration service: framework 3.0 and one version.
+fn negotiated(service: u8, version: u8) -> Vec<u8> {
+    let pipe = words(&[1, 32]);
+    let header = [3, 0, 0, 0, 0, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0];
+    let versions = [1, 0, 1, 0, 0, 0, 0, 0, 3, 0, 0, 0, version, 0, 0, 0];
+    join(&[
+        &[service],
+        &packet(&join(&[&pipe, &header, &versions])),
+        &packet(&[0; 200]),
+    ])
+}
+
 fn main() -> io::Result<()> {
     let Some(folder) = std::env::args().nth(1) else {
         return Err(io::Error::other("usage: seeds FOLDER"));
     };
     let seeds: &[(&str, &str, Vec<u8>)] = &[
+        ("host_messages", "empty", vec![0]),
+        ("host_messages", "client", client()),
+        ("host_rings", "reader", reader(2, 20)),
+        ("host_rings", "writer", writer(60)),
+        ("host_gpa_list", "one", words(&[0, 1, 4096, 0, 5, 0])),
+        ("storage_packets", "commands", storage()),
+        ("ic_packets", "shutdown", negotiated(0, 3)),
+        ("ic_packets", "heartbeat", negotiated(1, 3)),
+        ("ic_packets", "timesync", negotiated(2, 4)),
+        ("ic_packets", "kvp", negotiated(3, 4)),
+        ("ic_packets", "vss", negotiated(4, 5)),
+        ("ic_packets", "fcopy", negotiated(5, 1)),
         ("ring_reader", "small", reader(2, 20)),
         ("ring_reader", "large", reader(15, 3)),
         ("ring_writer", "small", writer(4)),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Fuzz targets: each feeds one parser with bytes, as the host would, and checks what must hold.
+//! Fuzz targets: each feeds one parser with bytes, as its peer would, and checks what must hold.
 //!
 //! A target is a plain function. libFuzzer calls it with inputs that it makes up (`run.sh`), `cargo
 //! test` with those under `corpus/`. It panics if the parser does, or if what it checks does not
@@ -16,6 +16,7 @@
 )]
 
 mod client;
+mod host;
 mod hypervisor;
 mod inflight;
 mod input;
@@ -39,6 +40,11 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("cpuid", hypervisor::cpuid),
     ("synic_message", hypervisor::synic_message),
     ("guid", hypervisor::guid),
+    ("host_messages", vmbus_host::sim::hostile::messages),
+    ("host_rings", vmbus_host::sim::hostile::rings),
+    ("host_gpa_list", vmbus_host::sim::hostile::gpa_list),
+    ("storage_packets", host::storage),
+    ("ic_packets", host::integration_services),
 ];
 
 /// The target with this name.
