@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# test-pure.sh: the tests that need no guest. Each line says how long it took.
+# test-pure.sh: the tests that need no guest. Each line says how long it took. SOAK=1: more random cases.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+if [ -n "${SOAK:-}" ]; then export PROPTEST_CASES=${PROPTEST_CASES:-2000}; fi
 timed() {
     local title=$1 start=$SECONDS
     shift

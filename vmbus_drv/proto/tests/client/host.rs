@@ -121,10 +121,14 @@ impl Host {
     /// The next message for the guest, which reads it now.
     pub(crate) fn next_message(&mut self) -> Option<Vec<u8>> {
         let bytes = self.to_guest.pop_front()?;
-        if let Ok(Message::RescindChannelOffer(rescind, _)) = self.parse(&bytes) {
-            if let Some(channel) = self.channels.get_mut(&rescind.relid.get()) {
-                channel.told = true;
-            }
+        let (relid, told) = match self.parse(&bytes) {
+            Ok(Message::RescindChannelOffer(rescind, _)) => (rescind.relid.get(), true),
+            // A withdrawal that was read before was of the channel that had this relid then.
+            Ok(Message::OfferChannel(offer, _)) => (offer.relid.get(), false),
+            _ => return Some(bytes),
+        };
+        if let Some(channel) = self.channels.get_mut(&relid) {
+            channel.told = told;
         }
         Some(bytes)
     }

@@ -530,3 +530,31 @@ fn what_was_not_posted_did_not_happen() {
     guest.client.not_posted(Request::Offers).unwrap();
     assert!(guest.request_offers().is_ok());
 }
+
+#[test]
+fn a_withdrawal_that_crosses_the_release_is_not_of_the_next_channel() {
+    for withdrawn_again in [false, true] {
+        let mut guest = Guest::connected(Version::V6_0, &[]);
+        guest.host.offer(4, 4, 0);
+        assert!(guest.deliver());
+        guest.host.rescind(4);
+        guest.release(relid(4)).unwrap();
+        guest.host.offer(4, 4, 0);
+        if withdrawn_again {
+            guest.host.rescind(4);
+        }
+
+        assert!(guest.deliver());
+        assert_eq!(guest.errors, [ProtocolError::UnknownRelid(relid(4))]);
+        assert!(guest.deliver());
+        assert!(matches!(guest.last(), Event::Offered { .. }));
+        // The host lets this pass: the guest does not know of the second withdrawal.
+        guest.create_gpadl(relid(4)).unwrap();
+        guest.deliver_all();
+        if withdrawn_again {
+            assert!(matches!(guest.last(), Event::Rescinded { .. }));
+        } else {
+            guest.opened(relid(4));
+        }
+    }
+}

@@ -169,8 +169,6 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
-
     /// The host panics where a relid is given back twice, the guest where a request completes twice.
     #[test]
     fn each_request_completes_once_and_each_relid_is_released_once(
