@@ -22,63 +22,12 @@ use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed, Release};
 use kernel::sync::{Arc, Mutex};
 use kernel::workqueue::{impl_has_work, new_work, Work, WorkItem};
 use vmbus_proto::{
-    is_unload_response, unload_message, Class, Contact, Event, Outgoing, Relid, Request, Version,
+    is_unload_response, unload_message, Class, Contact, Event, Inbox, InboxFull, Outgoing, Relid,
+    Request, Version,
 };
 
 /// How many messages can wait for the worker. More stay in the SynIC's slot and with the hypervisor.
 const INBOX_SIZE: usize = 64;
-
-/// Messages that wait for the worker.
-struct Inbox {
-    /// A ring of copies.
-    messages: KVVec<MessageCopy>,
-    /// The oldest one.
-    first: usize,
-    /// How many there are.
-    count: usize,
-    /// The CPU that had to keep a message for want of room.
-    stalled: Option<Cpu>,
-}
-
-impl Inbox {
-    /// An empty inbox. Process context.
-    fn new() -> Result<Self> {
-        let messages = KVVec::from_elem([0; size_of::<MessageCopy>()], INBOX_SIZE, GFP_KERNEL)?;
-        Ok(Self {
-            messages,
-            first: 0,
-            count: 0,
-            stalled: None,
-        })
-    }
-
-    /// Adds a copy, if there is room. Hardirq.
-    fn push(&mut self, cpu: Cpu, message: &MessageCopy) -> Delivery {
-        let index = (self.first + self.count) % INBOX_SIZE;
-        match self.messages.get_mut(index) {
-            Some(slot) if self.count < INBOX_SIZE => {
-                *slot = *message;
-                self.count += 1;
-                Delivery::Taken
-            }
-            _ => {
-                self.stalled = Some(cpu);
-                Delivery::Busy
-            }
-        }
-    }
-
-    /// Takes the oldest.
-    fn pop(&mut self) -> Option<MessageCopy> {
-        if self.count == 0 {
-            return None;
-        }
-        let message = self.messages.get(self.first).copied();
-        self.first = (self.first + 1) % INBOX_SIZE;
-        self.count -= 1;
-        message
-    }
-}
 
 /// The connection to the host.
 #[pin_data]
@@ -101,7 +50,7 @@ pub(crate) struct Connection {
     pub(crate) monitor_pages: [HostPage; 2],
     /// Messages that wait for the worker.
     #[pin]
-    inbox: IrqLock<Inbox>,
+    inbox: IrqLock<Inbox<KVVec<MessageCopy>, Cpu>>,
     /// The worker.
     #[pin]
     worker: Work<Self>,
@@ -128,15 +77,13 @@ impl WorkItem for Connection {
 
     fn run(this: Arc<Self>) {
         loop {
-            let (message, stalled) = {
-                let mut inbox = this.inbox.lock();
-                (inbox.pop(), inbox.stalled.take())
+            let Some((message, stalled)) = this.inbox.lock().pop() else {
+                return;
             };
             if let Some(cpu) = stalled {
                 // A CPU that is gone keeps its message; the connecting CPU, which gets all of them, cannot go.
                 let _ = partition().map(|partition| partition.synic().resume(cpu));
             }
-            let Some(message) = message else { return };
             this.handle_message(&message);
         }
     }
@@ -148,9 +95,12 @@ impl InterruptHandler for Handle {
         if is_answer_to_unload(message) {
             self.0.unloaded.store(true, Release);
         }
-        let delivery = self.0.inbox.lock().push(cpu, message);
+        let pushed = self.0.inbox.lock().push(cpu, message);
         let _ = self.0.workers.enqueue(self.0.clone());
-        delivery
+        match pushed {
+            Ok(()) => Delivery::Taken,
+            Err(InboxFull) => Delivery::Busy,
+        }
     }
 
     fn event(&self, flag: u32) {
@@ -172,6 +122,7 @@ impl Connection {
         workers: Arc<OwnQueue>,
         connect_cpu: Cpu,
     ) -> Result<Arc<Self>> {
+        let slots = KVVec::from_elem([0; size_of::<MessageCopy>()], INBOX_SIZE, GFP_KERNEL)?;
         Arc::pin_init(
             try_pin_init!(Self {
                 state <- kernel::new_mutex!(State::new()),
@@ -181,7 +132,7 @@ impl Connection {
                 connect_cpu,
                 interrupt_page: HostPage::new()?,
                 monitor_pages: [HostPage::new()?, HostPage::new()?],
-                inbox <- hv_core::new_irq_lock!(Inbox::new()?),
+                inbox <- hv_core::new_irq_lock!(Inbox::new(slots)),
                 worker <- new_work!("viridian/messages"),
                 message_connection: Atomic::new(0),
                 protocol_errors: Atomic::new(0),

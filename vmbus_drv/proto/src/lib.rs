@@ -22,6 +22,7 @@ pub mod channel;
 pub mod class;
 pub mod client;
 pub mod gpadl;
+pub mod inbox;
 pub mod message;
 pub mod offer;
 pub mod version;
@@ -32,6 +33,7 @@ pub use client::{
     Client, Contact, Event, MustRelease, OpenParams, ProtocolError, Refusal, Request, RequestError,
 };
 pub use gpadl::{BadRange, Encoder, GpadlId, MissingPfns, Range};
+pub use inbox::{Inbox, InboxFull};
 pub use message::wire::{ConnectionState, Status, USER_DATA_SIZE};
 pub use message::{is_unload_response, unload_message, Message, MessageType, Outgoing, ParseError};
 pub use offer::{BadOffer, Offer, OfferFlags, Relid};

@@ -183,7 +183,7 @@ impl Outgoing {
     }
 
     /// Adds to the tail, and says whether it fitted; where it does not, nothing is added.
-    pub(crate) fn push(&mut self, tail: &[u8]) -> bool {
+    pub fn push(&mut self, tail: &[u8]) -> bool {
         let end = self.len.saturating_add(tail.len());
         let Some(to) = self.bytes.get_mut(self.len..end) else {
             return false;
