@@ -49,7 +49,8 @@ macro_rules! classes {
             };
         )*
 
-        /// Every class that is known.
+        /// Every class that is known. The place of a supported one is the number of its kind (`enum vmbus_device_type`),
+        /// which user space sees.
         pub static ALL: &[Class] = &[$($constant,)*];
     };
 }
@@ -87,6 +88,18 @@ mod tests {
         assert_eq!(Class::name(&NIC.id), "nic");
         assert_eq!(Class::name(&Guid::ZERO), "unknown");
         assert!(!Class::find(&IMC.id).unwrap().supported);
+    }
+
+    #[test]
+    fn the_order_is_that_of_the_numbers_that_user_space_sees() {
+        let supported = ALL.iter().take_while(|class| class.supported);
+        let names: std::vec::Vec<_> = supported.map(|class| class.name).collect();
+        let numbered = [
+            "ide", "scsi", "fc", "nic", "nd", "pcie", "fb", "kbd", "mouse", "kvp", "ts", "hb",
+            "shutdown", "fcopy", "backup", "dm",
+        ];
+        assert_eq!(names, numbered);
+        assert!(ALL[names.len()..].iter().all(|class| !class.supported));
     }
 
     #[test]
