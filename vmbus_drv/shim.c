@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <linux/acpi.h>
+#include <linux/bottom_half.h>
 #include <linux/delay.h>
 #include <linux/device.h>
 #include <linux/hyperv.h>
@@ -48,4 +49,14 @@ unsigned int rust_helper_hv_max_version(void)
 int rust_helper_hv_match_driver_override(void *device, const void *driver)
 {
 	return device_match_driver_override(device, driver);
+}
+
+void rust_helper_hv_local_bh_disable(void)
+{
+	local_bh_disable();
+}
+
+void rust_helper_hv_local_bh_enable(void)
+{
+	local_bh_enable();
 }

@@ -12,5 +12,7 @@ int rust_helper_hv_notifier_from_errno(int error);
 bool rust_helper_hv_is_managed_irq_cpu(unsigned int cpu);
 unsigned int rust_helper_hv_max_version(void);
 int rust_helper_hv_match_driver_override(void *device, const void *driver);
+void rust_helper_hv_local_bh_disable(void);
+void rust_helper_hv_local_bh_enable(void);
 
 #endif

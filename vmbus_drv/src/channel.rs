@@ -85,7 +85,7 @@ impl Default for Counter {
 
 /// The device of a device's first channel.
 enum DeviceState {
-    /// There is none: this is a sub-channel.
+    /// There is none: this is a sub-channel, or the device is yet to be made, gone, or never to be.
     Absent,
     /// Made, and not yet on the bus.
     New(NewDevice),
@@ -94,8 +94,6 @@ enum DeviceState {
         /// Removes the device from the bus.
         _device: RegisteredDevice,
     },
-    /// Gone, or never to be.
-    Gone,
 }
 
 /// An offered channel.
@@ -432,7 +430,7 @@ impl Channel {
         if self.is_gone() {
             return;
         }
-        *state = match mem::replace(&mut *state, DeviceState::Gone) {
+        *state = match mem::replace(&mut *state, DeviceState::Absent) {
             DeviceState::New(device) => match device.register(parent.as_device()) {
                 Ok(registered) => DeviceState::Registered {
                     _device: registered,
@@ -444,7 +442,7 @@ impl Channel {
                         relid,
                         error
                     );
-                    DeviceState::Gone
+                    DeviceState::Absent
                 }
             },
             other => other,
@@ -482,7 +480,7 @@ impl Channel {
     /// Takes the device, and with it the driver, from the channel. Process context.
     pub(crate) fn remove_device(&self) {
         self.gone.store(true, Relaxed);
-        let device = mem::replace(&mut *self.device.lock(), DeviceState::Gone);
+        let device = mem::replace(&mut *self.device.lock(), DeviceState::Absent);
         drop(device);
         drop(self.handle.lock().take());
     }

@@ -4,6 +4,7 @@
 
 use crate::channel::{Channel, Direction};
 use crate::vmalloc::{Ring, SharedPages};
+use crate::workqueue::SoftirqsOff;
 use hv_core::{ratelimited, HotplugLock, IrqLock};
 use kernel::error::Error;
 use kernel::prelude::*;
@@ -216,10 +217,12 @@ impl Rings {
         }
     }
 
-    /// Stages packets and publishes them together. Any context.
+    /// Stages packets; if `publish` is set, the host gets to see them, together with those that were staged before. Any
+    /// context.
     fn send<R>(
         &self,
         channel: &Channel,
+        publish: bool,
         stage: impl FnOnce(&mut Batch<'_>) -> Result<R, SendError>,
     ) -> Result<R, SendError> {
         if channel.is_gone() || self.broken.load(Relaxed) {
@@ -232,7 +235,11 @@ impl Rings {
             writer: &mut writer,
         };
         let result = stage(&mut batch);
-        let signal = writer.publish();
+        let signal = if publish {
+            writer.publish()
+        } else {
+            Signal::NotNeeded
+        };
         drop(writer);
         if signal == Signal::Needed {
             channel.counters().out_empty.increment();
@@ -423,7 +430,31 @@ impl OpenChannel {
         stage: impl FnOnce(&mut Batch<'_>) -> Result<R, SendError>,
     ) -> Result<R, SendError> {
         let closed = self.closed.as_ref().ok_or(SendError::Dead)?;
-        self.rings.send(&closed.0, stage)
+        self.rings.send(&closed.0, true, stage)
+    }
+
+    /// As [`Self::batch`], but the host does not see the packets before the next batch, be it an empty one. Any context;
+    /// interrupts are off in `stage`, and the host cannot answer before it has ended.
+    ///
+    /// # Errors
+    ///
+    /// What `stage` returns; what it added is staged nevertheless.
+    pub fn stage<R>(
+        &self,
+        stage: impl FnOnce(&mut Batch<'_>) -> Result<R, SendError>,
+    ) -> Result<R, SendError> {
+        let closed = self.closed.as_ref().ok_or(SendError::Dead)?;
+        self.rings.send(&closed.0, false, stage)
+    }
+
+    /// Takes packets that have come, without waiting for an event. Process or softirq context.
+    pub fn poll(&self) {
+        let Some(closed) = &self.closed else { return };
+        // As in the softirq that does this else: it must not come in between.
+        let _off = SoftirqsOff::new();
+        if self.rings.receive(&closed.0) == Received::More {
+            closed.0.schedule_receive();
+        }
     }
 
     /// Lends pages to the host, for data that packets only point to. Process context.

@@ -16,6 +16,25 @@ pub fn flush<T: ?Sized, const ID: u64>(work: &Work<T, ID>) {
     unsafe { bindings::flush_work(Work::raw_get(work)) };
 }
 
+/// Proof that no softirq interrupts this on the current CPU. Process or softirq context.
+pub(crate) struct SoftirqsOff(());
+
+impl SoftirqsOff {
+    /// Keeps softirqs from running here until this is dropped.
+    pub(crate) fn new() -> Self {
+        // SAFETY: Always allowed outside hardirq context; `Drop` undoes it.
+        unsafe { hv_bindings::rust_helper_hv_local_bh_disable() };
+        Self(())
+    }
+}
+
+impl Drop for SoftirqsOff {
+    fn drop(&mut self) {
+        // SAFETY: `new` disabled them. Guards are not sent to other threads, see `OpenChannel::poll`.
+        unsafe { hv_bindings::rust_helper_hv_local_bh_enable() };
+    }
+}
+
 /// A workqueue whose items run in process context on any CPU, and make progress when memory is short.
 ///
 /// Drop it from no item of its own: that waits for all of them.
