@@ -193,6 +193,19 @@ fn requests_wait_for_each_other_in_order() {
 }
 
 #[test]
+fn a_list_is_read_to_its_end_before_others_have_their_turn() {
+    let (mut guest, mut pools) = (guest(), Pools::default());
+    pools
+        .0
+        .insert(1, vec![("a".into(), "1".into()), ("b".into(), "2".into())]);
+    let list = guest.control("enumerate", json!({"pool": 1}));
+    let _delete = guest.control("delete", json!({"pool": 1, "key": "b"}));
+    pools.serve(&mut guest);
+    assert_eq!(list.only().unwrap().as_array().unwrap().len(), 2);
+    assert_eq!(pools.0[&1].len(), 1);
+}
+
+#[test]
 fn a_silent_guest_fails_each_request_in_its_own_time() {
     let mut guest = guest();
     let get = |guest: &mut Guest, time: u64| {
