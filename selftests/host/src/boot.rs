@@ -89,10 +89,8 @@ pub(crate) fn load(
         ));
     }
     write(command_line, COMMAND_LINE)?;
-    write(
-        &[0],
-        COMMAND_LINE.saturating_add(u64::from(limit).min(command_line_length(command_line))),
-    )?;
+    let end = u64::try_from(command_line.len()).map_err(|error| error.to_string())?;
+    write(&[0], COMMAND_LINE.saturating_add(end))?;
 
     header.type_of_loader = LOADER_OTHER;
     header.cmd_line_ptr = narrow(COMMAND_LINE)?;
@@ -135,11 +133,6 @@ pub(crate) fn load(
         write(&entry.to_le_bytes(), address)?;
     }
     Ok(loaded.kernel_load.0.saturating_add(ENTRY_64))
-}
-
-/// The length as the address space counts.
-fn command_line_length(command_line: &[u8]) -> u64 {
-    u64::try_from(command_line.len()).unwrap_or(u64::MAX)
 }
 
 /// A number that must fit the boot protocol's 32 bits.
@@ -351,6 +344,8 @@ mod tests {
             memory.read_obj::<u8>(GuestAddress(address + 4999)).unwrap(),
             0x5a
         );
+        let (address, _) = load_initrd(&memory, file.as_path(), 16 * MIB, 0x1ff_ffff).unwrap();
+        assert_eq!(address, 32 * MIB - 8192);
         let error = load_initrd(&memory, file.as_path(), 64 * MIB, 0x7fff_ffff).unwrap_err();
         assert!(error.contains("--memory"), "{error}");
     }

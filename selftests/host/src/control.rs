@@ -5,7 +5,7 @@
 pub(crate) mod client;
 mod server;
 
-pub(crate) use server::Server;
+pub(crate) use server::{Handler, Server};
 
 use crate::ending::End;
 use crate::machine::Machine;

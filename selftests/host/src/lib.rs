@@ -24,6 +24,7 @@ mod ports;
 mod power;
 mod program;
 mod reactor;
+mod report;
 mod rtc;
 mod sync;
 mod synic;

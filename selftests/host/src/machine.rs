@@ -12,6 +12,7 @@ use crate::options::Boot;
 use crate::partition::{sint_gsi, Partition};
 use crate::ports::Ports;
 use crate::reactor::{Reactor, Token};
+use crate::report::report;
 use crate::sync::lock;
 use crate::vcpu::Vcpu;
 use hvdef::synic::SINT_COUNT;
@@ -161,6 +162,7 @@ impl Machine {
             vm.clone(),
             clock,
             reactor.clone(),
+            options.trace,
         );
         Ok((
             Arc::new(Self {
@@ -212,9 +214,9 @@ impl Machine {
                 self.handle(token);
             }
         };
-        for report in stop(threads) {
+        for text in stop(threads) {
             if end.is_unexpected() {
-                eprintln!("hvhost: {report}");
+                report(format_args!("{text}"));
             }
         }
         Ok(end)

@@ -63,6 +63,8 @@ pub(crate) struct Boot {
     pub(crate) balloon: bool,
     /// Fault rules.
     pub(crate) faults: Vec<Map<String, Value>>,
+    /// Whether VMBus messages are shown.
+    pub(crate) trace: bool,
 }
 
 /// A request to a running machine.
@@ -149,6 +151,7 @@ fn boot(parser: &mut Parser) -> Result<Command, String> {
         integration_services: true,
         balloon: true,
         faults: Vec::new(),
+        trace: false,
     };
     while let Some(argument) = parser.next().map_err(text)? {
         match argument {
@@ -167,6 +170,7 @@ fn boot(parser: &mut Parser) -> Result<Command, String> {
             Arg::Long("seed") => boot.seed = number(parser, "seed")?,
             Arg::Long("control") => boot.control = Some(value(parser)?.into()),
             Arg::Long("after-crash") => boot.after_crash = true,
+            Arg::Long("trace") => boot.trace = true,
             Arg::Long("reset-ok") => boot.reset_is_success = true,
             Arg::Long("disk") => boot.disks.push(disk(parser, "disk")?),
             Arg::Long("dvd") => {

@@ -5,6 +5,7 @@
 use crate::clock::MachineClock;
 use crate::kvm_ioctl::{self, SynicRegisters};
 use crate::reactor::{Reactor, Token};
+use crate::report::report;
 use crate::synic::{Interrupt, Synic};
 use core::time::Duration;
 use hvdef::hypercall::{Code, PostMessage, Status};
@@ -16,6 +17,7 @@ use std::io;
 use std::sync::Arc;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vmbus_host::{Clock, DeviceId, Host, Output, Reply};
+use vmbus_proto::MessageType;
 use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
 use zerocopy::FromBytes;
 
@@ -66,6 +68,8 @@ pub(crate) struct Partition {
     vm: Arc<VmFd>,
     /// What waits for all of this.
     reactor: Arc<Reactor>,
+    /// Whether messages are shown.
+    trace: bool,
 }
 
 impl Partition {
@@ -77,6 +81,7 @@ impl Partition {
         vm: Arc<VmFd>,
         clock: MachineClock,
         reactor: Arc<Reactor>,
+        trace: bool,
     ) -> Self {
         Self {
             host,
@@ -87,6 +92,7 @@ impl Partition {
             memory,
             vm,
             reactor,
+            trace,
         }
     }
 
@@ -131,6 +137,7 @@ impl Partition {
         let Some(payload) = size.ok().and_then(|size| input.payload.get(..size)) else {
             return Status::INVALID_PARAMETER;
         };
+        self.show("from the guest", payload);
         // Messages in answer may go to any VP.
         if self.vps.iter().any(|vp| vp.synic.is_crowded()) {
             return Status::INSUFFICIENT_BUFFERS;
@@ -199,11 +206,28 @@ impl Partition {
         self.with_host(|host| host.control(request, reply));
     }
 
+    /// Shows a message, which begins with its type.
+    fn show(&self, direction: &str, payload: &[u8]) {
+        if !self.trace {
+            return;
+        }
+        let Some((number, _)) = payload.split_first_chunk() else {
+            return report(format_args!("vmbus {direction}: {} bytes", payload.len()));
+        };
+        let number = u32::from_le_bytes(*number);
+        let name = MessageType(number);
+        report(format_args!(
+            "vmbus {direction}: type {number} ({name:?}), {} bytes",
+            payload.len()
+        ));
+    }
+
     /// Does what the host asks for, and sets the timer.
     fn settle(&mut self) {
         while let Some(output) = self.host.next_output() {
             match output {
                 Output::Message { vp, sint, payload } => {
+                    self.show("to the guest", &payload);
                     if let Some(found) = find(&mut self.vps, vp) {
                         let interrupt = found.synic.post(&self.memory, sint, payload);
                         self.finish(vp, sint, interrupt);
@@ -217,7 +241,9 @@ impl Partition {
                 }
                 Output::AddSignal { connection_id } => {
                     if let Err(error) = self.add_signal(connection_id) {
-                        eprintln!("hvhost: signals on connection {connection_id:#x}: {error}");
+                        report(format_args!(
+                            "signals on connection {connection_id:#x}: {error}"
+                        ));
                     }
                 }
                 Output::RemoveSignal { connection_id } => {
@@ -226,7 +252,9 @@ impl Partition {
                         if let Err(error) =
                             kvm_ioctl::set_signal_eventfd(&self.vm, connection_id, None)
                         {
-                            eprintln!("hvhost: signals on connection {connection_id:#x}: {error}");
+                            report(format_args!(
+                                "signals on connection {connection_id:#x}: {error}"
+                            ));
                         }
                     }
                 }
@@ -260,7 +288,7 @@ impl Partition {
     /// Raises a SINT if it is to be raised, and watches for its EOM if messages wait.
     fn finish(&mut self, vp: u32, sint: u8, interrupt: Interrupt) {
         if let Err(error) = self.try_finish(vp, sint, interrupt) {
-            eprintln!("hvhost: SINT {sint} of VP {vp}: {error}");
+            report(format_args!("SINT {sint} of VP {vp}: {error}"));
         }
     }
 

@@ -3,13 +3,15 @@
 //! The program, from its command line to its exit status.
 
 use crate::console::{self, RawTerminal};
-use crate::control::{client, Server};
+use crate::control::{client, handle, Handler, Server};
 use crate::ending::{End, STATUS_ERROR, STATUS_USAGE};
 use crate::machine::Machine;
 use crate::options::{self, Boot, Command};
+use crate::report::report;
 use serde_json::Value;
 use std::ffi::OsString;
-use std::sync::OnceLock;
+use std::io::{self, Write};
+use std::sync::{Arc, OnceLock};
 use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
 use vmm_sys_util::signal::register_signal_handler;
 
@@ -23,39 +25,44 @@ static TERMINATE: OnceLock<EventFd> = OnceLock::new();
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     match options::parse(arguments) {
         Ok(Command::Print(text)) => {
-            print!("{text}");
+            print(text);
             0
         }
         Ok(Command::Boot(options)) => boot(&options),
         Ok(Command::Control(request)) => match client::ask(&request) {
             Ok(Value::Null) => 0,
             Ok(value) => {
-                println!("{value:#}");
+                print(&format!("{value:#}\n"));
                 0
             }
             Err(error) => {
-                eprintln!("hvhost: {error}");
+                report(format_args!("{error}"));
                 STATUS_ERROR
             }
         },
         Err(error) => {
-            eprintln!("hvhost: {error} (hvhost --help shows what there is)");
+            report(format_args!("{error} (hvhost --help shows what there is)"));
             STATUS_USAGE
         }
     }
 }
 
+/// Says what was asked for. If nobody reads it, nobody misses it.
+fn print(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
+}
+
 /// Boots a guest and waits for its end.
 fn boot(options: &Boot) -> u8 {
-    eprintln!("hvhost: seed {}", options.seed);
+    report(format_args!("seed {}", options.seed));
     let end = match try_boot(options) {
         Ok(end) => end,
         Err(error) => {
-            eprintln!("hvhost: {error}");
+            report(format_args!("{error}"));
             return STATUS_ERROR;
         }
     };
-    eprintln!("hvhost: {end}");
+    report(format_args!("{end}"));
     if end == End::Reset && options.reset_is_success {
         0
     } else {
@@ -73,7 +80,11 @@ fn try_boot(options: &Boot) -> Result<End, String> {
     }
     let (machine, vcpus) = Machine::new(options)?;
     let _server = match &options.control {
-        Some(path) => Some(Server::start(&machine, path)?),
+        Some(path) => {
+            let machine = machine.clone();
+            let handler: Handler = Arc::new(move |line, answer| handle(&machine, line, answer));
+            Some(Server::start(path, handler)?)
+        }
         None => None,
     };
     let _terminal = RawTerminal::enter();

@@ -2,14 +2,14 @@
 
 //! What the event loop waits for.
 
+use crate::report::report;
+use crate::sync::lock;
 use core::time::Duration;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Mutex;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::timerfd::TimerFd;
-
-use crate::sync::lock;
 
 /// What has become readable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl Reactor {
             None => timer.clear(),
         };
         if let Err(error) = result {
-            eprintln!("hvhost: timer: {error}");
+            report(format_args!("timer: {error}"));
         }
     }
 

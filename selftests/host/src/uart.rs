@@ -12,6 +12,8 @@ use vmm_sys_util::eventfd::EventFd;
 pub(crate) const PORTS: u16 = 8;
 /// Offset of the data register.
 const DATA: u8 = 0;
+/// Size of the device's buffer.
+const FIFO: usize = 64;
 /// Bytes for the guest that wait at most; what comes after is lost, as on any serial line.
 const BACKLOG: usize = 64 << 10;
 /// Length of a line from the guest at most.
@@ -127,14 +129,12 @@ impl Uart {
         self.backlog.is_empty()
     }
 
-    /// Moves what fits into the device.
+    /// Fills the device's buffer once the guest has emptied it: each filling is an interrupt.
     fn refill(&mut self) {
-        while self.serial.fifo_capacity() != 0 {
+        if self.serial.fifo_capacity() == FIFO {
             let (bytes, _) = self.backlog.as_slices();
-            match self.serial.enqueue_raw_bytes(bytes) {
-                Ok(0) | Err(_) => return,
-                Ok(taken) => drop(self.backlog.drain(..taken)),
-            }
+            let taken = self.serial.enqueue_raw_bytes(bytes).unwrap_or(0);
+            self.backlog.drain(..taken.min(self.backlog.len()));
         }
     }
 }

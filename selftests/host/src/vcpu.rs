@@ -6,6 +6,7 @@ use crate::ending::End;
 use crate::kvm_ioctl::{self, HypervExit};
 use crate::machine::Machine;
 use crate::ports::Effect;
+use crate::report::report;
 use crate::sync::lock;
 use hvdef::msr;
 use kvm_bindings::{
@@ -151,11 +152,11 @@ impl Vcpu {
     /// The guest reports a crash.
     fn crash(&mut self) -> Option<End> {
         self.last_exit = "crash report";
-        let report = match self.crash_parameters() {
+        let text = match self.crash_parameters() {
             Ok(parameters) => describe_crash(parameters, self.machine.memory()),
             Err(error) => format!("its parameters cannot be read: {error}"),
         };
-        eprintln!("hvhost: the guest reports a crash: {report}");
+        report(format_args!("the guest reports a crash: {text}"));
         (!self.machine.goes_on_after_crash()).then_some(End::Crash)
     }
 

@@ -73,6 +73,7 @@ fn everything_can_be_said() {
         "3",
         "--no-ic",
         "--no-balloon",
+        "--trace",
         "--fault",
         r#"{"a":1}"#,
         "--fault",
@@ -86,7 +87,7 @@ fn everything_can_be_said() {
     assert_eq!(said.vmbus_max, Version::V4_1);
     assert_eq!(said.control, Some("c".into()));
     assert!(said.after_crash && said.reset_is_success && said.scsi && !said.hyperv);
-    assert!(!said.integration_services && !said.balloon);
+    assert!(said.trace && !said.integration_services && !said.balloon);
     assert_eq!(
         (
             said.disks.len(),

@@ -45,6 +45,8 @@ pub(crate) enum Io {
         length: u64,
         /// The block.
         block: Vec<u8>,
+        /// Whether it must be safe from a crash before the answer.
+        through: bool,
     },
     /// Make everything safe from a crash.
     Flush,
@@ -113,7 +115,9 @@ impl Job {
                 length,
                 through,
             } => {
-                self.fetch(*length, bounce)?;
+                if let Err(sense) = self.fetch(*length, bounce)? {
+                    return Some(Err(sense));
+                }
                 let mut result = self.backing.write_at(*offset, bounce);
                 if *through {
                     result = result.and_then(|()| self.backing.flush());
@@ -121,7 +125,9 @@ impl Job {
                 Some(result.map(|()| *length).map_err(|_| Sense::WRITE_ERROR))
             }
             Io::Compare { offset, length } => {
-                self.fetch(*length, bounce)?;
+                if let Err(sense) = self.fetch(*length, bounce)? {
+                    return Some(Err(sense));
+                }
                 let mut on_disk = vec![0; *length];
                 Some(match self.backing.read_at(*offset, &mut on_disk) {
                     Err(_) => Err(Sense::READ_ERROR),
@@ -133,7 +139,14 @@ impl Job {
                 offset,
                 length,
                 block,
-            } => Some(self.fill(*offset, *length, block, bounce)),
+                through,
+            } => {
+                let mut result = self.fill(*offset, *length, block, bounce);
+                if *through && self.backing.flush().is_err() {
+                    result = Err(Sense::WRITE_ERROR);
+                }
+                Some(result)
+            }
             Io::Flush => Some(
                 self.backing
                     .flush()
@@ -151,13 +164,13 @@ impl Job {
         }
     }
 
-    /// Copies what the guest sends.
-    fn fetch(&self, length: usize, bounce: &mut Vec<u8>) -> Option<()> {
+    /// Copies what the guest sends. `None` if the request is gone.
+    fn fetch(&self, length: usize, bounce: &mut Vec<u8>) -> Option<Result<(), Sense>> {
         bounce.resize(length, 0);
-        let copied = self
-            .gate
-            .pass(|| self.buffer.as_ref()?.read_at(0, bounce).ok());
-        copied.flatten()
+        self.gate.pass(|| match &self.buffer {
+            Some(buffer) if buffer.read_at(0, bounce).is_ok() => Ok(()),
+            _ => Err(Sense::WRITE_ERROR),
+        })
     }
 
     /// Writes a block again and again.
@@ -216,6 +229,132 @@ fn work(jobs: &Receiver<(Job, Waker)>, finished: &Finished) {
         if let Some(result) = job.perform(&mut bounce) {
             lock(&finished.0).push_back((job.id, result));
             waker.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Result as IoResult;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use vm_memory::{GuestAddress, GuestMemoryMmap};
+
+    /// One block of bytes, and how often it was flushed.
+    #[derive(Default)]
+    struct Bytes {
+        bytes: Mutex<[u8; 4]>,
+        flushes: AtomicU32,
+    }
+
+    impl Backing for Bytes {
+        fn size(&self) -> u64 {
+            4
+        }
+
+        fn resize(&self, _size: u64) -> IoResult<()> {
+            Ok(())
+        }
+
+        fn read_at(&self, _offset: u64, to: &mut [u8]) -> IoResult<()> {
+            to.copy_from_slice(&*lock(&self.bytes));
+            Ok(())
+        }
+
+        fn write_at(&self, _offset: u64, from: &[u8]) -> IoResult<()> {
+            lock(&self.bytes).copy_from_slice(from);
+            Ok(())
+        }
+
+        fn flush(&self) -> IoResult<()> {
+            self.flushes.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        }
+
+        fn unmap(&self, _offset: u64, _length: u64) -> IoResult<()> {
+            Ok(())
+        }
+
+        fn allocated(&self) -> u64 {
+            4
+        }
+
+        fn may_block(&self) -> bool {
+            true
+        }
+    }
+
+    /// A job on four bytes, with a buffer that holds "abcd".
+    fn job(io: Io) -> (Job, Arc<Bytes>) {
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 4096)]);
+        let memory = Arc::new(memory.unwrap());
+        let buffer = GuestBuffer::new(&memory, 100, 4, [0].into_iter()).unwrap();
+        buffer.write_at(0, b"abcd").unwrap();
+        let backing = Arc::new(Bytes::default());
+        let job = Job {
+            id: 0,
+            io,
+            backing: Arc::<Bytes>::clone(&backing),
+            buffer: Some(buffer),
+            gate: Gate::new(),
+        };
+        (job, backing)
+    }
+
+    const READ: Io = Io::Read {
+        offset: 0,
+        length: 4,
+    };
+
+    const fn write(through: bool) -> Io {
+        Io::Write {
+            offset: 0,
+            length: 4,
+            through,
+        }
+    }
+
+    #[test]
+    fn a_closed_gate_keeps_guest_memory_as_it_is() {
+        let (read, _) = job(READ);
+        read.gate.close();
+        assert_eq!(read.perform(&mut Vec::new()), None);
+        assert_eq!(read.buffer.as_ref().unwrap().to_vec(), b"abcd");
+        let (write, backing) = job(write(false));
+        write.gate.close();
+        assert_eq!(write.perform(&mut Vec::new()), None);
+        assert_eq!(*lock(&backing.bytes), [0; 4]);
+    }
+
+    #[test]
+    fn an_open_one_does_not() {
+        let (read, _) = job(READ);
+        assert_eq!(read.perform(&mut Vec::new()), Some(Ok(4)));
+        assert_eq!(read.buffer.as_ref().unwrap().to_vec(), [0; 4]);
+        let (write, backing) = job(write(false));
+        assert_eq!(write.perform(&mut Vec::new()), Some(Ok(4)));
+        assert_eq!(*lock(&backing.bytes), *b"abcd");
+    }
+
+    #[test]
+    fn only_what_must_be_safe_is_flushed() {
+        let block = vec![7; 2];
+        let fill = |through| Io::Fill {
+            offset: 0,
+            length: 4,
+            block: block.clone(),
+            through,
+        };
+        for (io, flushes) in [
+            (write(false), 0),
+            (write(true), 1),
+            (fill(false), 0),
+            (fill(true), 1),
+            (Io::Flush, 1),
+        ] {
+            let (job, backing) = job(io);
+            assert!(matches!(job.perform(&mut Vec::new()), Some(Ok(_))));
+            assert_eq!(backing.flushes.load(Ordering::SeqCst), flushes);
         }
     }
 }

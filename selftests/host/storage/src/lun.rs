@@ -206,8 +206,9 @@ impl From<&Io> for Kind {
     fn from(io: &Io) -> Self {
         match io {
             Io::Read { .. } => Self::Read,
-            Io::Write { through, .. } => Self::Write { through: *through },
-            Io::Fill { .. } => Self::Write { through: false },
+            Io::Write { through, .. } | Io::Fill { through, .. } => {
+                Self::Write { through: *through }
+            }
             Io::Compare { .. } => Self::Compare,
             Io::Flush => Self::Flush,
             Io::Unmap(_) => Self::Unmap,

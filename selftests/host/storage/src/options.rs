@@ -11,7 +11,7 @@ use std::sync::Arc;
 ///
 /// | key | value |
 /// |---|---|
-/// | `file` | path of the disk's bytes |
+/// | `file` | path of the disk's bytes, without commas on the command line |
 /// | `ram` | size of a disk in memory |
 /// | `size` | size that a `file` is made with if it does not exist |
 /// | `controller` | which SCSI controller, from 0; for the caller |

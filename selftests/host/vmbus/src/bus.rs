@@ -4,8 +4,9 @@
 
 use crate::channel::{Failed, Offered, Open, OwnedPacket, Port, PortId};
 use crate::counters::{add, ChannelCounters, HostCounters};
+use crate::delivery::Delayed;
 use crate::device::Waker;
-use crate::fault::{Direction, Faults, Outcome, Step};
+use crate::fault::{Direction, Faults};
 use crate::gpadl::Gpadl;
 use crate::host::{Clock, Config, DeviceId, Memory, Output};
 use core::time::Duration;
@@ -13,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use vmbus_proto::{FeatureFlags, Version};
-use vmbus_ring::{Control, OutgoingPacket, PacketType, RingMem};
+use vmbus_ring::{Control, OutgoingPacket};
 
 /// What has happened that a device is to be told.
 #[derive(Debug)]
@@ -74,37 +75,6 @@ pub(crate) struct OfferOverride {
     pub(crate) dedicated_interrupt: Option<bool>,
 }
 
-/// Something that a fault rule kept back.
-#[derive(Debug)]
-pub(crate) enum Delayed {
-    /// A packet to the guest, of this opening of the channel.
-    Sent(PortId, u64, OwnedPacket),
-    /// A packet from the guest, of this opening of the channel.
-    Received(PortId, u64, OwnedPacket),
-    /// A message to the guest.
-    MessageSent(Output),
-    /// A message from the guest.
-    MessageReceived(Vec<u8>),
-}
-
-impl Delayed {
-    /// Which packets or messages this one is one of.
-    pub(crate) fn lane(&self) -> (Direction, Option<PortId>) {
-        match self {
-            Self::Sent(port, ..) => (Direction::ToGuest, Some(*port)),
-            Self::Received(port, ..) => (Direction::FromGuest, Some(*port)),
-            Self::MessageSent(_) => (Direction::MessageToGuest, None),
-            Self::MessageReceived(_) => (Direction::MessageFromGuest, None),
-        }
-    }
-}
-
-/// The most things that fault rules keep back.
-const MAX_DELAYED: usize = 4096;
-
-/// The most completions that a channel owes for ever.
-const MAX_NEVER_ANSWERED: usize = 4096;
-
 /// Everything of the host but the devices themselves.
 pub(crate) struct Bus {
     /// How the host behaves.
@@ -136,7 +106,7 @@ pub(crate) struct Bus {
     /// The number of the next of those.
     pub(crate) delayed_count: u64,
     /// Indices to overwrite once everything is published.
-    overwrites: Vec<(PortId, Direction, Control, u32)>,
+    pub(crate) overwrites: Vec<(PortId, Direction, Control, u32)>,
     /// The fault rules.
     pub(crate) faults: Faults,
     /// What is counted.
@@ -306,31 +276,6 @@ impl Bus {
         self.notices.push_back(Notice::Closed(id));
     }
 
-    /// Sends a packet of a device's, unless the channel is closed or a fault rule has it otherwise.
-    pub(crate) fn send(&mut self, id: PortId, packet: &OutgoingPacket<'_>) {
-        let Some((_, open)) = self.open_mut(id) else {
-            return;
-        };
-        if packet.packet_type == PacketType::COMPLETION {
-            let owed = &mut open.never_answered;
-            if let Some(at) = owed.iter().position(|owed| *owed == packet.transaction_id) {
-                owed.swap_remove(at);
-                return;
-            }
-        }
-        if self.faults.is_empty() {
-            return self.stage(id, packet);
-        }
-        let mut packet = OwnedPacket::outgoing(packet);
-        let outcome = self.apply(Direction::ToGuest, Some(id), Step::Packet(&mut packet));
-        self.before(&outcome, Some(id));
-        let generation = self.port(id).map_or(0, |port| port.generation);
-        self.deliver(&outcome, &Some(packet), |packet| {
-            Delayed::Sent(id, generation, packet)
-        });
-        self.after(&outcome, Some(id));
-    }
-
     /// Stages a packet, with no regard to fault rules.
     pub(crate) fn stage(&mut self, id: PortId, packet: &OutgoingPacket<'_>) {
         let Some((counters, open)) = self.open_mut(id) else {
@@ -361,159 +306,6 @@ impl Bus {
                 self.fail(id);
                 0
             }
-        }
-    }
-
-    /// Asks the fault rules.
-    pub(crate) fn apply(
-        &mut self,
-        direction: Direction,
-        id: Option<PortId>,
-        step: Step<'_>,
-    ) -> Outcome {
-        if self.faults.is_empty() {
-            return Outcome::default();
-        }
-        let name = id.and_then(|id| Some((self.entries.get(&id.device)?.name.clone(), id.channel)));
-        self.faults.apply(direction, name, step)
-    }
-
-    /// What a fault rule wants done before its step.
-    pub(crate) fn before(&mut self, outcome: &Outcome, id: Option<PortId>) {
-        if let (true, Some(id)) = (outcome.rescind_before, id) {
-            self.rescind(id.device);
-        }
-    }
-
-    /// What a fault rule wants done after its step.
-    pub(crate) fn after(&mut self, outcome: &Outcome, id: Option<PortId>) {
-        let Some(id) = id else {
-            return;
-        };
-        let indices = outcome.indices.iter();
-        self.overwrites
-            .extend(indices.map(|&(direction, word, value)| (id, direction, word, value)));
-        if outcome.rescind_after {
-            self.rescind(id.device);
-        }
-    }
-
-    /// Overwrites the indices that fault rules want overwritten. The guest is interrupted, or it would not look.
-    pub(crate) fn overwrite(&mut self) {
-        for (id, direction, word, value) in core::mem::take(&mut self.overwrites) {
-            if let Some((_, open)) = self.open_mut(id) {
-                let ring = match direction {
-                    Direction::FromGuest | Direction::MessageFromGuest => open.reader.mem(),
-                    Direction::ToGuest | Direction::MessageToGuest => open.writer.mem(),
-                };
-                ring.store(word, value);
-                self.interrupt(id);
-            }
-        }
-    }
-
-    /// Carries out how often, when and in which order something goes on.
-    pub(crate) fn deliver<T: Clone>(
-        &mut self,
-        outcome: &Outcome,
-        step: &Option<T>,
-        wrap: impl Fn(T) -> Delayed,
-    ) {
-        let Some(step) = step else {
-            return;
-        };
-        let lane = wrap(step.clone()).lane();
-        for _ in 0..outcome.copies {
-            let one = wrap(step.clone());
-            match outcome.delay {
-                Some(delay) => self.delay(delay, outcome.reorder, one),
-                None => self.proceed(one),
-            }
-        }
-        if !outcome.reorder && outcome.copies > 0 {
-            self.release_reordered(lane);
-        }
-    }
-
-    /// Keeps something back.
-    fn delay(&mut self, delay: Duration, reorder: bool, what: Delayed) {
-        if self.delayed.len() < MAX_DELAYED {
-            let due = self.clock.now().saturating_add(delay);
-            self.delayed
-                .insert((due, self.delayed_count), (reorder, what));
-            self.delayed_count = self.delayed_count.wrapping_add(1);
-        }
-    }
-
-    /// Lets go on what waits for the next one of its lane to pass.
-    fn release_reordered(&mut self, lane: (Direction, Option<PortId>)) {
-        let waiting: Vec<_> = self
-            .delayed
-            .iter()
-            .filter(|(_, (reorder, what))| *reorder && what.lane() == lane)
-            .map(|(key, _)| *key)
-            .collect();
-        for key in waiting {
-            if let Some((_, what)) = self.delayed.remove(&key) {
-                self.proceed(what);
-            }
-        }
-    }
-
-    /// Lets go on what is due.
-    pub(crate) fn release_due(&mut self) {
-        let now = self.clock.now();
-        while let Some(first) = self.delayed.first_entry() {
-            if first.key().0 > now {
-                return;
-            }
-            let (_, what) = first.remove();
-            self.proceed(what);
-        }
-    }
-
-    /// Lets something go on, with no more regard to fault rules.
-    fn proceed(&mut self, what: Delayed) {
-        let current =
-            |bus: &Self, id, generation| bus.port(id).is_some_and(|p| p.generation == generation);
-        match what {
-            Delayed::Sent(id, generation, packet) if current(self, id, generation) => {
-                packet.with(|packet| self.stage(id, packet));
-            }
-            Delayed::Received(id, generation, packet) if current(self, id, generation) => {
-                self.notices.push_back(Notice::Received(id, packet));
-            }
-            Delayed::Sent(..) | Delayed::Received(..) => {}
-            Delayed::MessageSent(output) => self.outputs.push_back(output),
-            Delayed::MessageReceived(bytes) => self.carry_out(&bytes, None),
-        }
-    }
-
-    /// A packet from the guest, to which the fault rules are applied: the device gets what is left of it as notices.
-    pub(crate) fn received(&mut self, id: PortId, mut packet: OwnedPacket) {
-        let outcome = self.apply(Direction::FromGuest, Some(id), Step::Packet(&mut packet));
-        self.before(&outcome, Some(id));
-        if outcome.never_answer {
-            if let Some((_, open)) = self.open_mut(id) {
-                if open.never_answered.len() < MAX_NEVER_ANSWERED {
-                    open.never_answered.push(packet.transaction_id);
-                }
-            }
-        }
-        packet.forced_status = outcome.error_status;
-        let generation = self.port(id).map_or(0, |port| port.generation);
-        self.deliver(&outcome, &Some(packet), |packet| {
-            Delayed::Received(id, generation, packet)
-        });
-        self.after(&outcome, Some(id));
-    }
-
-    /// An index word by the name that fault rules use.
-    pub(crate) const fn index_word(write: bool) -> Control {
-        if write {
-            Control::WriteIndex
-        } else {
-            Control::ReadIndex
         }
     }
 }

@@ -19,7 +19,7 @@ impl Host {
             return reply.error("a request has a member \"command\", a string");
         };
         let result = match command.as_str() {
-            "list" => Ok(self.list()),
+            "list" => self.list(&request),
             "counters" => self.count(&request),
             "rescind" => self.named(&request).map(|device| {
                 self.bus.rescind(device);
@@ -67,9 +67,16 @@ impl Host {
         }
     }
 
-    /// Devices and their channels.
-    fn list(&self) -> Value {
+    /// Devices and their channels, or only the one that the request names.
+    fn list(&self, request: &Map<String, Value>) -> Result<Value, String> {
+        let only = match request.get("device") {
+            None => None,
+            Some(_) => Some(self.named(request)?),
+        };
         let devices = self.bus.entries.iter().filter_map(|(id, entry)| {
+            if only.is_some_and(|only| only != *id) {
+                return None;
+            }
             let device = self.devices.get(id)?;
             let spec = device.offer();
             let channels: Vec<Value> = entry
@@ -104,7 +111,7 @@ impl Host {
                 "status": device.status(),
             }))
         });
-        Value::Array(devices.collect())
+        Ok(Value::Array(devices.collect()))
     }
 
     /// Counts of one device's channels, or of the connection.

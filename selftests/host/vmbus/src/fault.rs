@@ -13,7 +13,6 @@
 //!
 //! Everything random comes from the host's seed, so that the same guest sees the same faults again.
 
-use crate::bus::Bus;
 use crate::channel::OwnedPacket;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
@@ -404,12 +403,12 @@ impl Outcome {
                 step.replace_id(|_| id);
             }
             Action::Index { read, write } => {
-                for (value, is_write) in [(read, false), (write, true)] {
-                    if let Some(value) = value {
-                        self.indices
-                            .push((direction, Bus::index_word(is_write), value));
-                    }
-                }
+                let words = [(read, Control::ReadIndex), (write, Control::WriteIndex)];
+                self.indices.extend(
+                    words
+                        .into_iter()
+                        .filter_map(|(value, word)| Some((direction, word, value?))),
+                );
             }
             Action::Rescind(When::Before) => self.rescind_before = true,
             Action::Rescind(When::After) => self.rescind_after = true,

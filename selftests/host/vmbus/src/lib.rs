@@ -16,6 +16,7 @@ mod bus;
 mod channel;
 mod control;
 mod counters;
+mod delivery;
 pub mod device;
 pub mod fault;
 mod gpadl;

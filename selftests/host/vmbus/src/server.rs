@@ -2,9 +2,10 @@
 
 //! The server: what each message of the guest's does.
 
-use crate::bus::{Bus, Connection, Delayed, Notice};
+use crate::bus::{Bus, Connection, Notice};
 use crate::channel::{Offered, Open, PortId};
 use crate::counters::{add, count};
+use crate::delivery::Delayed;
 use crate::device::OfferSpec;
 use crate::fault::{message_type, Direction, Step};
 use crate::gpadl::{Gpadl, Progress, MAX_BYTES, MAX_GPADLS};
@@ -87,7 +88,7 @@ impl Bus {
         if outcome.delay.is_none() && outcome.error_status.is_some() {
             self.carry_out(&changed, outcome.error_status);
         } else {
-            self.deliver(&outcome, &Some(changed), Delayed::MessageReceived);
+            self.deliver(&outcome, &changed, Delayed::MessageReceived);
         }
         if outcome.never_answer {
             let mut position = 0usize;
@@ -220,7 +221,7 @@ impl Bus {
         let outcome = self.apply(direction, id, Step::Message(&mut payload));
         self.before(&outcome, id);
         let output = Output::Message { vp, sint, payload };
-        self.deliver(&outcome, &Some(output), Delayed::MessageSent);
+        self.deliver(&outcome, &output, Delayed::MessageSent);
         self.after(&outcome, id);
     }
 

@@ -18,7 +18,7 @@ use vmbus_ring::{OutgoingPacket, PacketFlags};
 use zerocopy::IntoBytes;
 
 /// How many requests a channel may have on the way. More than its ring can hold, unless it is huge.
-const MAX_IN_FLIGHT: usize = 1024;
+const MAX_IN_FLIGHT: usize = 2048;
 
 /// Where the answer to a request goes.
 #[derive(Clone, Copy)]

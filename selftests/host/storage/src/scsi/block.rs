@@ -76,7 +76,7 @@ impl Geometry {
     /// Where blocks are on the disk: offset and length in bytes.
     fn locate(&self, blocks: Blocks) -> Result<(u64, u64), Refusal> {
         let end = blocks.lba.checked_add(blocks.count);
-        if blocks.lba > self.count || end.is_none_or(|end| end > self.count) {
+        if end.is_none_or(|end| end > self.count) {
             return Err(Sense::LBA_OUT_OF_RANGE
                 .at(blocks.lba.max(self.count))
                 .into());
@@ -198,6 +198,9 @@ fn verify(command: &Command<'_>, traits: &Traits, state: &State) -> Answer {
             if length > command.limit {
                 return Err(Refusal::ShortBuffer);
             }
+            if length == 0 {
+                return Ok(Step::Taken(0));
+            }
             Ok(Step::Io(Io::Compare { offset, length }))
         }
         _ => Err(Sense::INVALID_FIELD_IN_CDB.into()),
@@ -231,6 +234,7 @@ fn write_same(command: &Command<'_>, traits: &Traits, state: &State) -> Answer {
         offset,
         length,
         block,
+        through: !state.write_cache,
     }))
 }
 

@@ -47,6 +47,7 @@ pub(super) fn execute(command: &Command<'_>, state: &mut State) -> Answer {
         op::GET_EVENT_STATUS => event_status(command, state),
         op::READ_TOC => table_of_contents(command, state),
         op::READ_DISC_INFORMATION => disc_information(command, state),
+        op::READ_TRACK_INFORMATION => track_information(command, state),
         op::MECHANISM_STATUS => {
             let mut status = vec![0; 8];
             put(&mut status, 5, &[1]);
@@ -196,4 +197,23 @@ fn disc_information(command: &Command<'_>, state: &State) -> Answer {
     // Complete disc, last session complete; first track, sessions, first and last track of the last session.
     put(&mut bytes, 0, &[0, 32, 0x0e, 1, 1, 1, 1]);
     data(bytes, command.cdb.u16(7))
+}
+
+/// READ TRACK INFORMATION: a finished data track that begins with the first block, whichever way it is asked for.
+fn track_information(command: &Command<'_>, state: &State) -> Answer {
+    let cdb = &command.cdb;
+    let size = blocks(state)?;
+    let found = match (cdb.u8(1) & 3, cdb.u32(2)) {
+        (0, lba) => lba < size,
+        (1 | 2, number) => number == 1,
+        _ => false,
+    };
+    if !found {
+        return Err(Sense::INVALID_FIELD_IN_CDB.into());
+    }
+    let mut bytes = vec![0; 36];
+    // Track and session 1; data, in mode 1.
+    put(&mut bytes, 0, &[0, 34, 1, 1, 0, 4, 1]);
+    put(&mut bytes, 24, &size.to_be_bytes());
+    data(bytes, cdb.u16(7))
 }

@@ -37,8 +37,8 @@ fn page(code: u8, changeable: bool, traits: &Traits, state: &State) -> Option<Ve
         CONTROL => (10, &[(3, 0x10)]),
         EXCEPTIONS => (10, &[]),
         DVD_CAPABILITIES if traits.dvd && changeable => (18, &[]),
-        // Reads CD-R, CD-RW, DVD-ROM, DVD-R; multi-session; the tray opens by itself and can be locked.
-        DVD_CAPABILITIES if traits.dvd => (18, &[(2, 0x1b), (4, 0x70), (6, 0x29)]),
+        // Reads DVD-ROM; the tray opens by itself and can be locked.
+        DVD_CAPABILITIES if traits.dvd => (18, &[(2, 8), (6, 0x29)]),
         _ => return None,
     };
     let mut bytes = vec![0; usize::from(length).saturating_add(2)];

@@ -79,6 +79,8 @@ pub(crate) const GET_CONFIGURATION: u8 = 0x46;
 pub(crate) const GET_EVENT_STATUS: u8 = 0x4a;
 /// READ DISC INFORMATION, of DVD drives.
 pub(crate) const READ_DISC_INFORMATION: u8 = 0x51;
+/// READ TRACK INFORMATION, of DVD drives.
+pub(crate) const READ_TRACK_INFORMATION: u8 = 0x52;
 /// Of DVD drives.
 pub(crate) const MECHANISM_STATUS: u8 = 0xbd;
 

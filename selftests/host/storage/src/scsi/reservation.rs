@@ -332,18 +332,20 @@ fn preempt(nexus: Guid, key: u64, kind: Option<Kind>, state: &mut State) -> Resu
     if victims.is_empty() && !takes_over {
         return Err(Refusal::ReservationConflict);
     }
-    if takes_over {
-        let kind = kind.ok_or(Sense::INVALID_FIELD_IN_CDB)?;
-        let holder = nexus;
-        let new = Reservation { kind, holder };
-        state.reservations.reservation = Some(new);
-        if held.is_some_and(|held| held.kind != kind) {
-            tell_registered(state, nexus, Sense::RESERVATIONS_RELEASED);
-        }
-    }
+    let kind = match takes_over {
+        true => Some(kind.ok_or(Sense::INVALID_FIELD_IN_CDB)?),
+        false => None,
+    };
     for victim in victims.into_iter().filter(|victim| *victim != nexus) {
         state.reservations.keys.remove(&victim);
         state.tell(victim, Sense::REGISTRATIONS_PREEMPTED);
+    }
+    if let Some(kind) = kind {
+        let holder = nexus;
+        state.reservations.reservation = Some(Reservation { kind, holder });
+        if held.is_some_and(|held| held.kind != kind) {
+            tell_registered(state, nexus, Sense::RESERVATIONS_RELEASED);
+        }
     }
     state.reservations.changed();
     Ok(())

@@ -16,7 +16,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vmbus_proto::{Relid, Version};
 
 /// The connections on which a guest may try to post.
-const CONNECTIONS: [u32; 6] = [1, 4, 0x41, 2, 0x1_0001, u32::MAX];
+const CONNECTIONS: [u32; 6] = [1, 0x41, 0x41, 2, 0x1_0001, 4];
 
 /// Takes some bytes; zeros follow the last.
 fn take<const N: usize>(data: &mut &[u8]) -> [u8; N] {
@@ -27,6 +27,18 @@ fn take<const N: usize>(data: &mut &[u8]) -> [u8; N] {
         *to = *from;
     }
     bytes
+}
+
+/// A word of a message: relids, VPs, GPADLs, lengths of one page and its description, or something else.
+fn plausible(word: u8) -> u32 {
+    match word {
+        0..=127 => u32::from(word % 4),
+        128..=191 => u32::from(word % 4).saturating_add(0xe1e10),
+        192..=207 => 4096,
+        208..=223 => 1 << 16 | 16,
+        224..=239 => u32::from(word),
+        _ => u32::from_le_bytes([word; 4]),
+    }
 }
 
 /// A host with two echo devices, of which one is monitored.
@@ -131,11 +143,13 @@ pub fn messages(mut data: &[u8]) {
         let connection = connection.unwrap_or(0);
         match step % 8 {
             0..=3 => {
-                // A message with a header, mostly of a known type and size.
-                let [message_type, len] = take::<2>(&mut data);
-                let body: [u8; 240] = take(&mut data);
+                // A message of a known type, of which many words could mean something.
+                let [message_type, words] = take::<2>(&mut data);
                 let mut bytes = vec![message_type % 28, 0, 0, 0, 0, 0, 0, 0];
-                bytes.extend(body.iter().take(usize::from(len)));
+                for _ in 0..words % 59 {
+                    let [word] = take::<1>(&mut data);
+                    bytes.extend(plausible(word).to_le_bytes());
+                }
                 let _ = sim.host.post_message(connection, 1, &bytes);
             }
             4 => connect_as_a_good_guest(&mut sim, choice),

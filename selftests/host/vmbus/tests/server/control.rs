@@ -123,4 +123,10 @@ fn the_list_shows_devices_and_channels() {
             "status": {"open": [0]},
         }])
     );
+    // Or one of them only.
+    let mut other = Echo::default();
+    other.spec.instance = Echo::CLASS;
+    sim.add("other", other);
+    let one = sim.control(json!({"command": "list", "device": ECHO}));
+    assert_eq!(one, Ok(list));
 }

@@ -19,6 +19,7 @@ mod interrupts;
 mod misuse;
 mod rescind;
 mod rings;
+mod time;
 
 use serde_json::{json, Value};
 use vmbus_host::sim::{Echo, Sim};

@@ -7,7 +7,7 @@ use serde_json::json;
 use vmbus_host::sim::{Echo, Sim};
 use vmbus_host::Output;
 use vmbus_proto::message::{wire, Body, Outgoing};
-use vmbus_proto::{Status, Version};
+use vmbus_proto::{class, Status, Version};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 /// Posts a message with a tail on the connection since 5.0, and returns the answers, without their headers.
@@ -157,13 +157,13 @@ fn rings_stay_where_they_are_while_the_channel_is_open() {
 
 #[test]
 fn memory_belongs_to_one_channel() {
-    let (mut sim, first) = opened(Version::V5_3);
-    let request = json!({"command": "sub_channels", "device": ECHO, "count": 1});
-    sim.control(request).unwrap();
-    let sub = sim.wait_channel(Echo::CLASS, 1);
+    let (mut sim, _) = offered(Version::V5_3);
+    let mut echo = Echo::default();
+    echo.spec.class = class::SCSI.id;
+    sim.add("other", echo);
+    let other = sim.wait_offer(class::SCSI.id);
     let pages = sim.allocate(4);
-    let gpadl = sim.lend(sub, &pages).unwrap();
-    assert!(sim.close(first));
+    let gpadl = sim.lend(other, &pages).unwrap();
     // The first channel, with the memory of another.
     let status = open_status(&ask(&mut sim, &open(gpadl.0), &[]));
     assert_eq!(status, Status::INVALID_PARAMETER);
@@ -172,6 +172,7 @@ fn memory_belongs_to_one_channel() {
         gpadl: gpadl.0.into(),
     };
     assert!(ask(&mut sim, &teardown, &[]).is_empty());
+    assert!(sim.take_back(other, gpadl));
 }
 
 #[test]

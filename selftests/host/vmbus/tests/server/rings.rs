@@ -57,6 +57,21 @@ fn a_buffer_knows_its_bounds() {
 }
 
 #[test]
+fn packets_of_any_size_that_fits_pass() {
+    let (mut sim, relid) = opened(Version::V6_0);
+    sim.close(relid);
+    sim.open(relid, 200, 200, [0; 120]).unwrap();
+    // The largest is what 16 bits express in units of 8 bytes.
+    for size in [0, 1, 7, 8, 9, 0x3ff0, 0x4001, 100_000, 65_535 * 8 - 16] {
+        let payload = vec![0xa5; size];
+        sim.send(relid, &OutgoingPacket::request(3, &[&payload]));
+        let packet = sim.expect_packet(relid);
+        assert_eq!(packet.payload.len(), size.next_multiple_of(8));
+        assert_eq!(packet.payload[..size], payload, "{size}");
+    }
+}
+
+#[test]
 fn a_buffer_is_reached_at_any_offset() {
     let mut sim = Sim::new();
     let pages = sim.allocate(5);
