@@ -2,6 +2,8 @@
 
 //! Where LUNs are: path, target and number, as the kernel and the protocol count them.
 
+use core::fmt;
+
 /// Paths of a SCSI controller (`STORVSC_MAX_CHANNELS`).
 pub const PATHS: u8 = 8;
 /// Targets of each (`STORVSC_MAX_TARGETS`).
@@ -20,6 +22,12 @@ pub struct Address {
     pub target: u8,
     /// Which LUN of the target.
     pub lun: u8,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.path, self.target, self.lun)
+    }
 }
 
 impl Address {
@@ -72,6 +80,8 @@ mod tests {
         let address = |path, target, lun| Address { path, target, lun }.index();
         assert_eq!(address(7, 1, 255), Some(Address::COUNT - 1));
         assert_eq!((address(8, 0, 0), address(0, 2, 0)), (None, None));
+        let last = Address::from_index(Address::COUNT - 1).unwrap();
+        assert_eq!(std::format!("{last}"), "7:1:255");
     }
 
     #[test]

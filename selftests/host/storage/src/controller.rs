@@ -370,11 +370,7 @@ impl Device for Controller {
         }
     }
 
-    fn opened(&mut self, channel: u16, _context: &mut Context<'_>) {
-        if channel == 0 {
-            self.phase = Phase::Idle;
-        }
-    }
+    fn opened(&mut self, _channel: u16, _context: &mut Context<'_>) {}
 
     fn received(&mut self, channel: u16, packet: &Packet<'_>, context: &mut Context<'_>) {
         if !matches!(

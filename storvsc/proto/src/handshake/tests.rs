@@ -209,7 +209,7 @@ proptest! {
             let status = if good { [0; 4] } else { [1; 4] };
             let bytes = [&[1, 0, 0, 0, 0, 0, 0, 0][..], &status, payload].concat();
             match handshake.answered(&bytes) {
-                Ok(Step::Send(_)) => sent += 1,
+                Ok(Step::Send(_)) => sent = usize::saturating_add(sent, 1),
                 Ok(Step::Ready(controller)) => {
                     prop_assert!(controller.max_transfer_bytes >= 4096);
                     break;

@@ -2,8 +2,9 @@
 
 //! Reading, writing and giving back blocks.
 
-use crate::guest::{cdb10, cdb12, cdb16, pattern, Data, Guest};
+use crate::guest::{cdb10, cdb12, cdb16, controller, pattern, Data, Guest, SCSI};
 use serde_json::json;
+use storage_vsp::ControllerConfig;
 use storvsc_proto::ScsiStatus;
 
 const BLOCKS: u32 = 2048;
@@ -401,4 +402,19 @@ fn commands_fail_as_they_are_told() {
     ] {
         assert!(guest.control("fail", bad).is_err());
     }
+}
+
+#[test]
+fn transfers_are_bounded() {
+    let config = ControllerConfig {
+        max_transfer: 4096,
+        ..ControllerConfig::scsi(SCSI)
+    };
+    let mut guest = Guest::with(controller(config, &["ram=1M"]));
+    assert_eq!(guest.read(0, 0, 8, 512).len(), 4096);
+    let large = guest.command(0, &cdb10(0x28, 0, 8), Data::In(4097));
+    large.is(0x06, ScsiStatus::GOOD);
+    guest
+        .command(0, &cdb10(0x28, 0, 9), Data::In(4096))
+        .check(5, 0x24, 0);
 }

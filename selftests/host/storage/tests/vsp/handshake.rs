@@ -117,6 +117,8 @@ fn sub_channels_carry_requests() {
         guest.sim.open(relid, 5, 5, [0; 120]).unwrap();
         let begin = guest.ask_on(relid, &Packet::request(Operation::BEGIN_INITIALIZATION));
         assert_eq!(begin.status(), NtStatus::INVALID_DEVICE_STATE);
+        let more = guest.ask_on(relid, &create_sub_channels(3));
+        assert_eq!(more.status(), NtStatus::INVALID_DEVICE_STATE);
         let srb = Guest::srb(0, &[0x28, 0, 0, 0, 0, 1, 0, 0, 1, 0], Data::In(512));
         let sent = guest.submit(relid, &srb, 512, &[7; 512]);
         assert_eq!(guest.finish(relid, sent).good(), [0; 512]);

@@ -2,10 +2,14 @@
 
 //! Slow LUNs, files, and requests that are ended on the way.
 
-use crate::guest::{cdb10, pattern, Data, Guest};
+use crate::guest::{cdb10, pattern, scsi, Data, Guest};
 use core::time::Duration;
 use serde_json::json;
+use std::io::{Error, Result};
 use std::path::PathBuf;
+use std::sync::mpsc::{channel, Receiver};
+use std::sync::{Arc, Mutex};
+use storage_vsp::{Backing, Disk, DiskOptions};
 use storvsc_proto::{Operation, Packet, ScsiStatus, Srb};
 use zerocopy::FromZeros;
 
@@ -42,6 +46,21 @@ fn requests_of_a_slow_lun_overlap() {
     guest.sim.run();
     guest.sim.advance(milliseconds(10));
     for sent in &all {
+        assert_eq!(guest.poll(guest.relid, sent).unwrap().id, sent.id);
+    }
+}
+
+#[test]
+fn each_request_has_its_own_delay() {
+    let mut guest = Guest::new(&["ram=1M,delay_ms=10"]);
+    let first = guest.start(0, &cdb10(0x28, 0, 1), Data::In(512));
+    guest.sim.run();
+    guest.sim.advance(milliseconds(4));
+    let second = guest.start(0, &cdb10(0x28, 0, 1), Data::In(512));
+    guest.sim.run();
+    for (time, sent) in [(6, &first), (4, &second)] {
+        assert!(guest.poll(guest.relid, sent).is_none());
+        guest.sim.advance(milliseconds(time));
         assert_eq!(guest.poll(guest.relid, sent).unwrap().id, sent.id);
     }
 }
@@ -97,7 +116,7 @@ fn a_removed_lun_ends_its_requests() {
         .poll(guest.relid, &sent)
         .unwrap()
         .is(0x20, ScsiStatus::GOOD);
-    guest.sim.advance(milliseconds(100));
+    assert_eq!(guest.sim.host.deadline(), None);
 }
 
 #[test]
@@ -147,6 +166,66 @@ impl Guest {
         self.sim.advance(milliseconds(50));
         self.poll(self.relid, &sent).unwrap().good();
     }
+}
+
+/// Bytes that are there when the test says so.
+struct Held(Mutex<Receiver<()>>);
+
+impl Backing for Held {
+    fn size(&self) -> u64 {
+        1 << 20
+    }
+
+    fn resize(&self, _size: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn read_at(&self, _offset: u64, to: &mut [u8]) -> Result<()> {
+        self.0.lock().unwrap().recv().map_err(Error::other)?;
+        to.fill(0xee);
+        Ok(())
+    }
+
+    fn write_at(&self, _offset: u64, _from: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn unmap(&self, _offset: u64, _length: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn allocated(&self) -> u64 {
+        0
+    }
+
+    fn may_block(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_thread_leaves_the_memory_of_a_closed_channel_alone() {
+    let (release, held) = channel();
+    let held: Arc<dyn Backing> = Arc::new(Held(Mutex::new(held)));
+    let disk = Disk::new(Some(held), &DiskOptions::default(), "held").unwrap();
+    let mut controller = scsi(&[]);
+    controller.add(0, None, disk).unwrap();
+    let mut guest = Guest::with(controller);
+    let lost = guest.start(0, &cdb10(0x28, 0, 1), Data::In(512));
+    guest.sim.run();
+    assert!(guest.sim.close(guest.relid));
+    guest.sim.open(guest.relid, 9, 9, [0; 120]).unwrap();
+    guest.handshake(storvsc_proto::Version::V6_2).unwrap();
+    // The thread does one after the other: when the second is done, so is the first.
+    let second = guest.start(0, &cdb10(0x28, 0, 1), Data::In(512));
+    release.send(()).unwrap();
+    release.send(()).unwrap();
+    assert_eq!(guest.finish(guest.relid, second).good(), [0xee; 512]);
+    assert_eq!(Guest::contents(&lost), [0; 512]);
 }
 
 /// A file that goes with the test.
