@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-# kexec into the same kernel with the device open: the host must be told to forget us, so that the second kernel connects.
+# kexec into the same kernel with the device open: the host is told by UNLOAD, message type 16, before the second kernel
+# boots, and that one connects.
 # guest: fresh
 # drivers: viridian stock
-# needs: kexec
+# needs: kexec trace
+# host: vmbus.*\btype 16\b
+# hosts: qemu
 # expect: kexec
 # timeout: 120
 . ./tap.sh

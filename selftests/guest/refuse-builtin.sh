@@ -13,5 +13,6 @@ check "with EBUSY" said "Device or resource busy"
 is "and one line" "$(lines hv_core | wc -l)" 1
 is "that names the boot parameter" "$(lines hv_core | grep -c 'initcall_blacklist=hv_acpi_init')" 1
 refuses "nothing is left" test -e /sys/kernel/debug/viridian
-check "the built-in VMBus is unharmed" insmod /modules/stock/hv_balloon.ko
+# That it works is what stock-bus shows, in the same guest where both are run.
+check "the built-in VMBus is unharmed" grep -q . /sys/bus/vmbus/devices/*/id
 done_testing

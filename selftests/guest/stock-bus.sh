@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # The kernel's own VMBus in the same guest: shows that the host serves it, and dumps what ours is compared with.
 # guest: default
-# drivers: stock
 # boot: stock
 # needs: python
 # timeout: 90

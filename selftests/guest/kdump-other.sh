@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-2.0
+# A crash kernel takes over from a panic on a CPU that did not connect, with the device open: the host is told by UNLOAD,
+# message type 16, and the crash kernel, which runs on that CPU, connects.
+# guest: fresh
+# drivers: viridian stock
+# cmdline: crashkernel=192M
+# memory: 768
+# needs: kexec trace
+# host: vmbus.*\btype 16\b
+# hosts: qemu
+# expect: panic kdump
+# timeout: 120
+. ./tap.sh
+. ./stack.sh
+. ./crash.sh
+
+kdump_on 1
