@@ -34,13 +34,13 @@ shell: ## An interactive shell in a guest; the modules are in /modules
 test: ## Every test that CI runs
 	@scripts/test.sh
 
-soak: ## The same with larger numbers (KERNEL=testing for the other kernel)
+soak: ## The same with larger numbers (KERNEL=testing for the other kernel, ROUNDS=n for exactly n rounds)
 	@SOAK=1 KERNEL=$(KERNEL) scripts/test.sh
 
 test-pure: ## The tests of the pure crates: unit, property, loom, fuzz corpus
 	@scripts/test-pure.sh
 
-test-vm: ## Tests in guests: T=pattern DRIVERS=viridian|stock HOST=name|/folder KERNEL=stable|testing
+test-vm: ## Tests in guests: T=pattern ROUNDS=n DRIVERS=viridian|stock HOST=name|/folder KERNEL=stable|testing
 	@scripts/prepare.sh $(KERNEL)
 	@$(vm) $(if $(T),--tests $(T))
 

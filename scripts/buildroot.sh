@@ -4,7 +4,7 @@
 # that built that kernel and, in stable, QEMU and what goes into test guests.
 #
 # Nothing is pinned: the kernel is the one that the archive's metapackages name today, and the mirror is the one that
-# this machine's apt uses. Made once; made again when this file changes.
+# this machine's apt uses. Made once; packages that are listed later are added to it.
 set -euo pipefail
 name=${1:-}
 
@@ -14,10 +14,11 @@ compile="ca-certificates make gcc libc6-dev binutils bc python3-minimal python3 
 case $name in
 stable)
     suites="trixie trixie-backports"
-    # cargo, clang, valgrind: host-side crates, fuzzing and instruction counts; the last line boots and fills guests.
+    # cargo, clang, valgrind: host-side crates, fuzzing and instruction counts; the last lines boot and fill guests.
     packages="$compile cargo clang valgrind
         linux-headers-amd64/trixie-backports linux-source/trixie-backports
-        qemu-system-x86 seabios busybox-static kexec-tools util-linux" ;;
+        qemu-system-x86 seabios busybox-static kexec-tools util-linux
+        hyperv-daemons/trixie-backports e2fsprogs fio sg3-utils genisoimage jq" ;;
 testing)
     suites="testing"
     packages="$compile linux-headers-amd64 linux-source" ;;
@@ -44,15 +45,36 @@ if ! command -v mmdebstrap >/dev/null; then
     DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y mmdebstrap debian-archive-keyring >/dev/null
 fi
 
+# A mirror that lags behind serves an expired but signed index of testing; nothing here faces a network.
+apt_conf='APT::Install-Recommends "false"; Acquire::Languages "none"; Acquire::Check-Valid-Until "false";'
+
+# Packages that were listed since are added; what is there stays as it is, so that the kernel and its modules go together.
+add_packages() {
+    echo "$apt_conf" > "$root/$name/etc/apt/apt.conf.d/99mmdebstrap"
+    cd "$root/../.."
+    # Services of the packages are not to be started; policy-rc.d is asked.
+    printf '#!/bin/sh\nexit 101\n' > "$root/$name/usr/sbin/policy-rc.d"
+    chmod +x "$root/$name/usr/sbin/policy-rc.d"
+    scripts/in-root "$root/$name" apt-get -qq update &&
+        scripts/in-root "$root/$name" env DEBIAN_FRONTEND=noninteractive \
+            apt-get -qq -y --no-upgrade install $packages >/dev/null
+}
+made_from=$(echo $(sed -n 's/^deb [^ ]* \([^ ]*\) .*/\1/p' "$root/$name/etc/apt/sources.list" 2>/dev/null))
+if [ -e "$root/$name.stamp" ] && [ "$made_from" = "$suites" ]; then
+    echo "buildroot: adding packages to build/root/$name"
+    if (add_packages); then
+        echo "$stamp" > "$root/$name.stamp"
+        exit 0
+    fi
+    echo "buildroot: that failed, so it is made anew"
+fi
+
 echo "buildroot: making build/root/$name from $suites (a few minutes, about 2.5 GB)"
 mkdir -p "$root"
 rm -rf --one-file-system "$root/$name.new"
 sources=()
 for suite in $suites; do sources+=("deb $(mirror) $suite main"); done
-# A mirror that lags behind serves an expired but signed index of testing; nothing here faces a network.
-mmdebstrap --mode=root --variant=apt --include="$(echo $packages | tr ' ' ',')" \
-    --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' \
-    --aptopt='Acquire::Check-Valid-Until "false"' \
+mmdebstrap --mode=root --variant=apt --include="$(echo $packages | tr ' ' ',')" --aptopt="$apt_conf" \
     "${suites%% *}" "$root/$name.new" "${sources[@]}"
 rm -rf --one-file-system "${root:?}/$name"
 mv "$root/$name.new" "$root/$name"

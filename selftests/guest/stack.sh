@@ -12,8 +12,17 @@ stock() { ! grep -q initcall_blacklist=hv_acpi_init /proc/cmdline; }
 # load_core, load_bus, load_balloon: insert one module. The stock core and bus are built in.
 load_core() { stock || insmod /modules/hv_core.ko "$@"; }
 load_bus() { stock || insmod /modules/vmbus_drv.ko "$@"; }
-# The stock balloon driver would report nothing in its first 45 seconds.
-load_balloon() { if stock; then insmod /modules/stock/hv_balloon.ko pressure_report_delay=0; else insmod /modules/viridian_balloon.ko "$@"; fi; }
+# The stock balloon driver would report nothing in its first 45 seconds. Once loaded it stays.
+load_balloon() {
+    if ! stock; then
+        insmod /modules/viridian_balloon.ko "$@"
+    elif [ ! -e /sys/module/hv_balloon ]; then
+        insmod /modules/stock/hv_balloon.ko pressure_report_delay=0
+    fi
+}
+
+# load_bus_alone: all but a device driver; the balloon is there.
+load_bus_alone() { load_core && load_bus && within 10 balloon_device; }
 
 # load_stack: everything, device bound.
 load_stack() { load_core && load_bus && load_balloon; }
@@ -21,6 +30,36 @@ load_stack() { load_core && load_bus && load_balloon; }
 # unload_bus, unload_stack: the way back. The stock drivers stay: they can't be removed.
 unload_bus() { stock || rmmod vmbus_drv hv_core; }
 unload_stack() { stock || rmmod viridian_balloon vmbus_drv hv_core; }
+
+# stock_module NAME [PARAMETER=VALUE...]: inserts a module of the kernel after those that it needs.
+stock_module() {
+    name=$1
+    shift
+    while read -r module; do
+        if [ ! -e "/sys/module/$module" ]; then
+            if [ "$module" = "$name" ]; then insmod "/modules/stock/$module.ko" "$@"; else insmod "/modules/stock/$module.ko"; fi || return 1
+        fi
+    done < "/modules/stock/$name.order"
+}
+
+# load_driver STOCK OURS [PARAMETER=VALUE...]: inserts a device driver; ours after the bus.
+load_driver() {
+    driver=$1
+    own=$2
+    shift 2
+    if stock; then stock_module "$driver" "$@"; else load_core && load_bus && insmod "/modules/$own.ko" "$@"; fi
+}
+unload_driver() { if stock; then rmmod "$1"; else rmmod "$2" vmbus_drv hv_core; fi; }
+
+# load_storage, load_utils, unload_storage, unload_utils: the drivers of storage and of the integration services.
+load_storage() { stock_module sd_mod && load_driver hv_storvsc storvsc "$@"; }
+load_utils() { load_driver hv_utils hv_utils "$@"; }
+unload_storage() { unload_driver hv_storvsc storvsc; }
+unload_utils() { unload_driver hv_utils hv_utils; }
+
+# load_fcopy, unload_fcopy: what gives the channel of file copying to the daemon.
+load_fcopy() { load_driver uio_hv_generic hv_utils; }
+unload_fcopy() { unload_driver uio_hv_generic hv_utils; }
 
 # within SECONDS COMMAND...: the command succeeds sooner or later.
 within() {
@@ -47,11 +86,10 @@ bound() { device=$(balloon_device) && [ -L "$device/driver" ]; }
 
 # talking: the driver sends reports, and the host takes them.
 talking() {
-    device=$(balloon_device)
-    sent=$(cat "$device/out_write_index")
-    within 30 sh -c "[ \$(cat $device/out_write_index) != $sent ]" &&
-        within 10 sh -c "[ \$(cat $device/out_read_index) = \$(cat $device/out_write_index) ]"
+    device=$(balloon_device) && sent=$(cat "$device/out_write_index") && within 30 moved && within 10 taken
 }
+moved() { now=$(cat "$device/out_write_index") && [ "$now" != "$sent" ]; }
+taken() { now=$(cat "$device/out_read_index") && [ "$now" = "$(cat "$device/out_write_index")" ]; }
 
 # rounds DEFAULT SOAK: how often to repeat; ROUNDS in the environment (make ... ROUNDS=n) overrides both.
 rounds() { if [ -n "$ROUNDS" ]; then echo "$ROUNDS"; elif [ -n "$SOAK" ]; then echo "$2"; else echo "$1"; fi; }

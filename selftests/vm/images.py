@@ -25,6 +25,21 @@ GUEST = os.path.join(PROJECT, "selftests", "guest")
 
 # Stock modules in every guest: what binds to VMBus devices, to show how it fares beside ours.
 GUEST_MODULES = ("hv_balloon", "hv_utils")
+# What the words of a test's `needs` add to its guest: stock modules, and programs of the build root.
+NEEDS = {
+    "host": ((), ("/usr/bin/jq",)),
+    "storage": (
+        ("hv_storvsc", "sd_mod", "sr_mod", "ext4", "isofs"),
+        ("/usr/sbin/mkfs.ext4", "/usr/sbin/resize2fs", "/usr/sbin/e2fsck", "/usr/sbin/fstrim", "/usr/bin/fio",
+         "/usr/bin/genisoimage", "/usr/bin/sg_inq", "/usr/bin/sg_luns", "/usr/bin/sg_persist", "/usr/bin/sg_raw",
+         "/usr/bin/sg_readcap", "/usr/bin/sg_reset", "/usr/bin/sg_sync", "/usr/bin/sg_turs", "/usr/bin/sg_unmap",
+         "/usr/bin/sg_vpd", "/usr/bin/sg_write_same"),
+    ),
+    "daemons": (
+        ("hv_utils", "uio_hv_generic", "ext4", "brd"),
+        ("/usr/sbin/hv_fcopy_uio_daemon", "/usr/sbin/hv_kvp_daemon", "/usr/sbin/hv_vss_daemon", "/usr/sbin/mkfs.ext4"),
+    ),
+}
 # What turns L1 into a host; kvm-intel serves when L1 is not emulated by QEMU as AMD.
 L1_MODULES = ("kvm", "kvm-amd", "kvm-intel")
 
@@ -134,6 +149,15 @@ def add_busybox(archive):
         archive.folder(empty)
 
 
+def add_stock(archive, kernel, names):
+    """Adds the stock modules `names`, each with a list of what to insert for it, in order: stack.sh reads that."""
+    for name in names:
+        modules = kernel.with_dependencies((name,))
+        for module, content in modules:
+            archive.data(f"/modules/stock/{module}.ko", content)
+        archive.data(f"/modules/stock/{name}.order", "".join(f"{module}\n" for module, _ in modules).encode())
+
+
 def guest_base(kernel):
     """The part that every guest boots with: busybox, our modules, a few stock ones, the scripts."""
 
@@ -144,10 +168,21 @@ def guest_base(kernel):
         archive.folder("/modules")
         for module in kernel.ours:
             archive.data(f"/modules/{os.path.basename(module)}", _stripped(module))
-        for name, content in kernel.with_dependencies(GUEST_MODULES):
-            archive.data(f"/modules/stock/{name}.ko", content)
+        add_stock(archive, kernel, GUEST_MODULES)
 
     return part(f"guest-{kernel.release}", [GUEST, kernel.vmlinuz, *kernel.ours], fill)
+
+
+def guest_need(kernel, name):
+    """The part that a word of `needs` adds; see NEEDS."""
+    modules, programs = NEEDS[name]
+
+    def fill(archive):
+        add_stock(archive, kernel, modules)
+        for program in programs:
+            add_program(archive, program)
+
+    return part(f"{name}-{kernel.release}", [kernel.vmlinuz, *programs], fill)
 
 
 def guest_python(kernel):
@@ -190,17 +225,18 @@ def guest_kexec(kernel, base):
 
 
 def host_part(host):
-    """The part with a host adapter in /host, and the files of the build root that its `files` program names."""
+    """The part with a host adapter in /hosts, and the files of the build root that its `files` program names."""
+    name = os.path.basename(host)
     lister = os.path.join(host, "files")
 
     def fill(archive):
-        archive.tree("/host", host)
+        archive.tree(f"/hosts/{name}", host)
         if os.access(lister, os.X_OK):
             listing = subprocess.run([lister], capture_output=True, text=True, check=True).stdout
             for path in listing.split():
                 add_program(archive, path)
 
-    return part(f"host-{os.path.basename(host)}", [host, "/usr/bin/qemu-system-x86_64"], fill)
+    return part(f"host-{name}", [host, "/usr/bin/qemu-system-x86_64"], fill)
 
 
 def l1_base(kernel):

@@ -51,6 +51,11 @@ class Result:
             return "skipped"
         return "passed"
 
+    @property
+    def may_end(self):
+        """Whether the guest may end now: it has panicked as asked, or it is to end and the host has said how it did."""
+        return self.panicked or ("end" in self.test.words("expect") and "host" not in self._wanted)
+
     def fail(self, problem):
         """Records a reason to fail, once."""
         if problem not in self.problems:
@@ -99,11 +104,17 @@ class Result:
         if key in self._wanted and re.search(self._wanted[key], line):
             del self._wanted[key]
 
+    def all_came(self):
+        """From here on nothing counts any more that kernel and host were to say."""
+        for key, pattern in self._wanted.items():
+            self.fail(f"this never came from the {key}: {pattern}")
+        self._wanted.clear()
+
     def end(self, why=None):
         """The test is over; `why` says what ended it if it was not the script's own end."""
         self.ended = True
         self.seconds = time.monotonic() - self.started if self.started else 0.0
-        if why and not (self.panicked and "kdump" not in self.test.words("expect")):
+        if why and not (self.may_end and "kdump" not in self.test.words("expect")):
             self.fail(why)
         if self.plan is None:
             self.fail("it printed no plan")
@@ -111,8 +122,7 @@ class Result:
             self.fail(f"{self.plan} points were planned, {self.points} came")
         if "panic" in self.test.words("expect") and not self.panicked:
             self.fail("it was to panic and did not")
-        for key, pattern in self._wanted.items():
-            self.fail(f"this never came from the {key}: {pattern}")
+        self.all_came()
 
 
 class Judge:
@@ -138,7 +148,7 @@ class Judge:
             if raw.startswith("host: stopped") or raw.startswith("host: run ended"):
                 self._stopped = True
                 self._last_lines.append(raw)
-            if raw == "host: the guest ended" and self._current and self._current.panicked:
+            if raw == "host: the guest ended" and self._current and self._current.may_end:
                 self._finish("the guest ended during it")
             return
         if raw.strip():
@@ -162,6 +172,9 @@ class Judge:
         event, rest = words[0], words[1:]
         if event == "up":
             self._boots += 1
+            if self._boots > 1 and self._current:
+                # What the first kernel was to cause, the second one must not.
+                self._current.all_came()
             allowed = 2 if self._current and {"kexec", "kdump"} & set(self._current.test.words("expect")) else 1
             if self._boots > allowed:
                 self._boot_problem(f"it booted {self._boots} times")
@@ -211,8 +224,8 @@ class Judge:
         if self._current:
             self._finish(f"the guest ended during it; last lines: {last}")
         elif not self._down and self.results and all(result.ended for result in self.results.values()) and self._boots:
-            panicked = any("panic" in result.test.words("expect") for result in self.results.values())
-            if not panicked:
+            expected = any({"panic", "end"} & set(result.test.words("expect")) for result in self.results.values())
+            if not expected:
                 self._boot_problem(f"it didn't go down in order; last lines: {last}")
         for result in self.results.values():
             if not result.ended:

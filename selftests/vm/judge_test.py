@@ -127,6 +127,19 @@ class Verdicts(unittest.TestCase):
         twice = SOUND.replace("[    7.300000]", "[    0.9] rig: up 7.3.4\n[    7.300000]")
         self.assertEqual(judged(twice)[2], ["it booted 2 times"])
         self.passes(twice, expect="kexec")
+        said = "host: type 16\n"
+        self.passes(twice.replace("[    0.9]", said + "[    0.9]"), expect="kexec", host="type 16")
+        late = twice.replace("[    7.300000]", said + "[    7.300000]")
+        self.fails(late, "never came from the host", expect="kexec", host="type 16")
+
+    def test_sharing_a_guest(self):
+        def groups(**needs):
+            group = tests.group([tests.Test(name, {"needs": words}) for name, words in needs.items()], "viridian")
+            return [[test.name for test in members] for _, _, members in group]
+
+        self.assertEqual(groups(a="", b="python", c=""), [["a", "b", "c"]])
+        self.assertEqual(groups(a="", b="python trace", c="python"), [["a", "b", "c"]])
+        self.assertEqual(groups(a="", b="kexec python", c="trace"), [["a", "c"], ["b"]])
 
     def test_no_orderly_end(self):
         _, _, boot = judged(SOUND.replace("[    7.310000] rig: down\n", ""))
@@ -149,6 +162,13 @@ class Verdicts(unittest.TestCase):
         self.fails(PANIC.replace("sysrq triggered crash", "Fatal exception"), "Fatal exception", expect="panic")
         self.fails(SOUND, "was to panic", expect="panic")
         self.fails(PANIC, "the guest ended during it", expect="panic kdump")
+
+    def test_expected_end(self):
+        ended = SOUND[: SOUND.index("[    7.300000]")] + "host: power-off\nhost: the guest ended\n"
+        self.passes(ended, expect="end", host="power-off")
+        self.fails(ended, "the guest ended during it", host="power-off")
+        self.fails(ended, "never came from the host", expect="end", host="reset")
+        self.fails(ended.replace("1..2", "1..3"), "3 points were planned", expect="end", host="power-off")
 
     def test_compare(self):
         def with_dump(*lines, **header):

@@ -12,14 +12,16 @@ import sys
 import time
 import unittest
 
+import boot_time
 import images
 import judge
 import tests
 
 KVM_CHECK_EXTENSION = 0xAE03
 KVM_CAP_HYPERV_SYNIC2 = 148
-# MiB that L1 needs beside its guests and the archive that it boots from, which it holds twice while it unpacks.
-L1_MEMORY = 400
+# MiB that L1 needs beside its guests and the archive that it boots from, which it holds twice while it unpacks: its own,
+# and what the guests' disks hold.
+L1_MEMORY = 800
 
 
 def arguments():
@@ -33,6 +35,7 @@ def arguments():
     parser.add_argument("--demo", action="store_true", help="the script demo.sh, with its output in clear")
     parser.add_argument("--soak", action="store_true", help="larger numbers of rounds")
     parser.add_argument("--self-test", action="store_true", help="no guests: show that the judge fails what it should")
+    parser.add_argument("--boot-time", metavar="HOST", help="no tests: compare the time to boot with that of another host")
     parser.add_argument("--keep", action="store_true", help="keep build/vm/run, to boot the same guests by hand")
     return parser.parse_args()
 
@@ -69,8 +72,12 @@ class Run:
         self.logs = os.path.join(images.BUILD, "logs", f"{options.kernel}-{host_name}-{options.drivers}")
         os.makedirs(self.logs, exist_ok=True)
 
-    def prepare(self, guests, words):
-        """Writes the guests' folders; `words` are added to each command line. Returns the archives for L1."""
+    def prepare(self, guests, words, hosts=()):
+        """Writes the guests' folders; `words` are added to each command line. Returns the archives for L1.
+
+        `hosts`: the adapters, taken by the guests in turn, if not the one of the command line.
+        """
+        hosts = hosts or (self.options.host,)
         shutil.rmtree(self.folder, ignore_errors=True)
         root = self.folder if self.direct else ""
         base = images.guest_base(self.kernel)
@@ -91,6 +98,7 @@ class Run:
                 parts.append(images.guest_python(self.kernel))
             if "kexec" in guest.needs:
                 parts.append(images.guest_kexec(self.kernel, base))
+            parts += [images.guest_need(self.kernel, need) for need in guest.needs if need in images.NEEDS]
             initrd = "/boot/" + "-".join(["initrd", *guest.needs])
             if not os.path.exists(self.folder + initrd):
                 images.join(self.folder + initrd, parts)
@@ -100,7 +108,9 @@ class Run:
             if members:
                 more.append("TESTS=" + ",".join(test.name for test in members))
             limit = tests.BOOT_LIMIT + sum(test.limit(self.options.soak) for test in members)
+            host = hosts[number % len(hosts)]
             environment = {
+                "HOST": host if self.direct else f"/hosts/{os.path.basename(host)}",
                 "KERNEL": f"{root}/boot/vmlinuz",
                 "INITRD": root + initrd,
                 "CMDLINE": guest.kernel_command_line(more),
@@ -108,6 +118,7 @@ class Run:
                 "MEMORY": guest.memory,
                 "DISK_SIZES": " ".join(guest.disks),
                 "NICS": guest.nics,
+                "OPTIONS": guest.options,
                 "HYPERV": int(guest.boot != "plain"),
                 "TRACE": int("trace" in guest.needs or bool(os.environ.get("VIRIDIAN_TRACE"))),
                 "INTERACTIVE": int(self.options.shell),
@@ -121,7 +132,7 @@ class Run:
         if self.direct:
             return []
         archive.save(f"{self.folder}/jobs.cpio")
-        return [images.l1_base(self.kernel), images.host_part(self.options.host), f"{self.folder}/jobs.cpio"]
+        return [images.l1_base(self.kernel), *map(images.host_part, hosts), f"{self.folder}/jobs.cpio"]
 
     def start(self, guests, parts):
         """Starts the guests, in L1 or directly. Returns the process and the paths of the consoles."""
@@ -130,11 +141,11 @@ class Run:
             with open(path, "wb"):
                 pass
         if self.direct:
-            command = ["bash", "-c", 'run=$1; host=$2; shift 2; n=0; for log in "$@"; do '
-                       '"$run" "$host" "$PWD/jobs/$n" > "$log"; n=$((n + 1)); done', "direct",
-                       f"{images.HERE}/run-guest", self.options.host, *consoles]
+            command = ["bash", "-c", 'run=$1; shift; n=0; for log in "$@"; do '
+                       '"$run" "$PWD/jobs/$n" > "$log"; n=$((n + 1)); done', "direct",
+                       f"{images.HERE}/run-guest", *consoles]
             if self.options.shell:
-                command = [f"{images.HERE}/run-guest", self.options.host, f"{self.folder}/jobs/0"]
+                command = [f"{images.HERE}/run-guest", f"{self.folder}/jobs/0"]
         else:
             command = self._l1_command(guests, parts, consoles)
         stdin = None if self.options.shell else subprocess.DEVNULL
@@ -233,7 +244,10 @@ class Report:
 def boot(run, guests, results, last):
     """Boots the guests and judges them. Returns those to boot again, with the tests left undone, and the failures of
     guests outside their tests. `last`: a guest that vanished has failed."""
-    parts = run.prepare(guests, ["SOAK=1"] if run.options.soak else [])
+    words = ["SOAK=1"] if run.options.soak else []
+    if tests.ROUNDS:
+        words.append(f"ROUNDS={tests.ROUNDS}")
+    parts = run.prepare(guests, words)
     process, consoles = run.start(guests, parts)
     judges = [
         judge.Judge(name, members, lambda result, log=log: results.ended(result, log))
@@ -311,6 +325,9 @@ def main():
     if options.shell:
         shell(Run(options))
         return 0
+    if options.boot_time:
+        with take_turn():
+            return boot_time.compare(Run(options), os.path.join(images.HERE, "hosts", options.boot_time), follow)
     every = tests.load(images.GUEST)
     pattern = "^demo$" if options.demo else options.tests
     chosen = tests.choose(every, pattern, options.kernel, options.drivers, os.path.basename(options.host), options.soak)

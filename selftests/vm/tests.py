@@ -6,15 +6,20 @@ import glob
 import os
 import re
 
-# What is added to every guest's command line, and how it boots; see README.md.
-CMDLINE = "console=ttyS0 loglevel=5 panic=-1 printk.devkmsg=on mitigations=off"
+# What is added to every guest's command line, and how it boots; see README.md. Where each access to a PCI bus is an
+# exit of nested virtualization, looking for one behind ACPI's back on all 255 numbers takes more than a second.
+CMDLINE = "console=ttyS0 loglevel=5 panic=-1 printk.devkmsg=on mitigations=off pci=lastbus=0"
 NATIVE = "initcall_blacklist=hv_acpi_init"
 BOOTS = {"native": NATIVE, "stock": "", "nopv": f"{NATIVE} nopv", "plain": NATIVE}
 # Seconds a guest may take to boot and to go down, on top of its tests' time limits.
 BOOT_LIMIT = 60
+# How often the scripts are to repeat what they repeat, if not as often as they like.
+ROUNDS = int(os.environ.get("ROUNDS") or 0)
+# Seconds that each such round adds to a test's time limit.
+ROUND_LIMIT = 4
 
-KEYS = {"guest", "boot", "cmdline", "cpus", "memory", "timeout", "drivers", "kernels", "hosts", "needs", "disks", "nics",
-        "expect", "console", "host", "same-as", "differs"}
+KEYS = {"guest", "boot", "cmdline", "cpus", "memory", "timeout", "drivers", "kernels", "hosts", "host-options", "needs",
+        "disks", "nics", "expect", "console", "host", "same-as", "differs"}
 
 
 class HeaderError(Exception):
@@ -33,9 +38,9 @@ class Test:
         return self.header.get(key, default).split()
 
     def limit(self, soak):
-        """The time limit in seconds; a second number in the header is for soak runs."""
+        """The time limit in seconds; a second number in the header is for soak runs. The guest's init agrees."""
         limits = self.words("timeout", "60")
-        return int(limits[-1] if soak else limits[0])
+        return int(limits[-1] if soak else limits[0]) + ROUND_LIMIT * ROUNDS
 
     def guest(self, drivers):
         """What must be equal for two tests to share a guest."""
@@ -50,6 +55,7 @@ class Test:
             needs=tuple(sorted(self.words("needs"))),
             disks=tuple(self.words("disks")),
             nics=int(self.header.get("nics", "0")),
+            options=self.header.get("host-options", ""),
             fresh=self.name if self.header.get("guest", "default") == "fresh" else "",
         )
 
@@ -65,7 +71,12 @@ class Guest:
     needs: tuple = ()
     disks: tuple = ()
     nics: int = 0
+    options: str = ""
     fresh: str = ""
+
+    def serves(self, other):
+        """Whether a test that wants `other` can run here: what more there is in a guest does no harm."""
+        return set(self.needs) >= set(other.needs) and dataclasses.replace(other, needs=self.needs) == self
 
     def kernel_command_line(self, more):
         """The whole kernel command line; words that the kernel doesn't know reach the guest's init as environment."""
@@ -119,13 +130,17 @@ def choose(every, pattern, kernel, drivers, host, soak):
 
 
 def group(tests, drivers):
-    """The guests to boot, as (name, guest, tests), fewest boots possible."""
+    """The guests to boot, as (name, guest, tests), fewest boots possible. Tests that share one run in order of name."""
     groups = {}
-    for test in tests:
-        groups.setdefault(test.guest(drivers), []).append(test)
+    # Whoever needs most first: the others find a guest then.
+    for test in sorted(tests, key=lambda test: len(test.words("needs")), reverse=True):
+        wanted = test.guest(drivers)
+        serving = [guest for guest in groups if guest.serves(wanted)]
+        groups.setdefault(min(serving, key=lambda guest: len(guest.needs), default=wanted), []).append(test)
     named = []
     names = set()
-    for guest, members in groups.items():
+    for guest, members in sorted(groups.items(), key=lambda item: min(test.name for test in item[1])):
+        members.sort(key=lambda test: test.name)
         name = guest.fresh or f"guest-{guest.boot}"
         while name in names:
             name += "+"
