@@ -4,14 +4,12 @@
 //!
 //! See `Documentation/arch/x86/boot.rst` of the kernel for the protocol.
 
+mod bzimage;
+
 use crate::acpi;
 use crate::memory::{ACPI_START, CONVENTIONAL_END, HIGH_START, LOW_END, MIB};
+use bzimage::{field, Kernel};
 use kvm_bindings::{kvm_regs, kvm_segment, kvm_sregs};
-use linux_loader::bootparam::{boot_e820_entry, boot_params};
-use linux_loader::configurator::linux::LinuxBootConfigurator;
-use linux_loader::configurator::{BootConfigurator, BootParams};
-use linux_loader::loader::bzimage::BzImage;
-use linux_loader::loader::KernelLoader;
 use std::fs::File;
 use std::path::Path;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
@@ -30,14 +28,18 @@ const GDT: u64 = 0x500;
 const COMMAND_LINE: u64 = 0x2_0000;
 /// Where the 64-bit entry is in the loaded kernel.
 const ENTRY_64: u64 = 0x200;
-/// `xloadflags`: the kernel has that entry.
-const XLF_KERNEL_64: u16 = 1 << 0;
 /// Kind of loader for one without a number of its own.
 const LOADER_OTHER: u8 = 0xff;
 /// Page table flags: present, writable.
 const TABLE: u64 = 0x3;
 /// As above, for a 2 MiB page.
 const LARGE_PAGE: u64 = 0x83;
+/// Offset of the RSDP's address in the boot parameters, 64 bits.
+const PARAM_RSDP: usize = 0x70;
+/// Offset of the number of entries of the memory map, 8 bits.
+const PARAM_E820_ENTRIES: usize = 0x1e8;
+/// Offset of the memory map, of entries of 20 bytes.
+const PARAM_E820: usize = 0x2d0;
 /// E820: memory.
 const E820_RAM: u32 = 1;
 /// E820: no memory.
@@ -69,58 +71,38 @@ pub(crate) fn load(
             .write_slice(bytes, GuestAddress(address))
             .map_err(|error| format!("guest memory at {address:#x}: {error}"))
     };
-    let shown = image.kernel.display();
-    let mut file =
-        File::open(image.kernel).map_err(|error| format!("--kernel {shown}: {error}"))?;
-    let loaded = BzImage::load(memory, None, &mut file, Some(GuestAddress(MIB)))
-        .map_err(|error| format!("--kernel {shown} is no bzImage that can be loaded: {error}"))?;
-    let Some(mut header) = loaded.setup_header else {
-        return Err(format!("--kernel {shown} has no setup header"));
-    };
-    if header.xloadflags & XLF_KERNEL_64 == 0 {
-        return Err(format!("--kernel {shown} is no 64-bit kernel"));
-    }
+    let Kernel {
+        mut params,
+        start,
+        end,
+    } = Kernel::load(memory, image.kernel)?;
 
     let command_line = image.command_line.as_bytes();
-    let limit = header.cmdline_size;
-    if u32::try_from(command_line.len()).map_or(true, |length| length > limit) {
+    let limit = params.get(field::COMMAND_LINE_SIZE);
+    let length = u64::try_from(command_line.len()).map_err(|error| error.to_string())?;
+    if length > u64::from(limit) {
         return Err(format!(
             "--cmdline is longer than the kernel's {limit} bytes"
         ));
     }
     write(command_line, COMMAND_LINE)?;
-    let end = u64::try_from(command_line.len()).map_err(|error| error.to_string())?;
-    write(&[0], COMMAND_LINE.saturating_add(end))?;
+    write(&[0], COMMAND_LINE.saturating_add(length))?;
 
-    header.type_of_loader = LOADER_OTHER;
-    header.cmd_line_ptr = narrow(COMMAND_LINE)?;
+    params.set(field::LOADER, &[LOADER_OTHER]);
+    params.set(field::COMMAND_LINE, &narrow(COMMAND_LINE)?);
     if let Some(path) = image.initrd {
-        let kernel_end = loaded
-            .kernel_load
-            .0
-            .max(header.pref_address)
-            .saturating_add(u64::from(header.init_size))
-            .max(loaded.kernel_end);
-        let (address, length) = load_initrd(memory, path, kernel_end, header.initrd_addr_max)?;
-        header.ramdisk_image = narrow(address)?;
-        header.ramdisk_size = narrow(length)?;
+        let limit = params.get(field::INITRD_MAX);
+        let (address, length) = load_initrd(memory, path, end, limit)?;
+        params.set(field::RAMDISK_IMAGE, &narrow(address)?);
+        params.set(field::RAMDISK_SIZE, &narrow(length)?);
     }
-
-    let mut params = boot_params {
-        hdr: header,
-        acpi_rsdp_addr: ACPI_START,
-        ..Default::default()
-    };
+    params.set(PARAM_RSDP, &ACPI_START.to_le_bytes());
     let map = e820(memory);
-    params.e820_entries = u8::try_from(map.len()).map_err(|error| error.to_string())?;
-    let mut table = params.e820_table;
-    table.iter_mut().zip(map).for_each(|(to, from)| *to = from);
-    params.e820_table = table;
-    LinuxBootConfigurator::write_bootparams(
-        &BootParams::new(&params, GuestAddress(BOOT_PARAMS)),
-        memory,
-    )
-    .map_err(|error| format!("boot parameters: {error}"))?;
+    let count = u8::try_from(map.len()).map_err(|error| error.to_string())?;
+    params.set(PARAM_E820_ENTRIES, &[count]);
+    let map: Vec<u8> = map.iter().flat_map(E820::to_bytes).collect();
+    params.set(PARAM_E820, &map);
+    write(&params.0, BOOT_PARAMS)?;
 
     write(&acpi::tables(cpus, hyperv), ACPI_START)?;
     for (number, descriptor) in (0u64..).zip(GDT_ENTRIES) {
@@ -132,12 +114,14 @@ pub(crate) fn load(
     for (address, entry) in page_tables() {
         write(&entry.to_le_bytes(), address)?;
     }
-    Ok(loaded.kernel_load.0.saturating_add(ENTRY_64))
+    Ok(start.saturating_add(ENTRY_64))
 }
 
-/// A number that must fit the boot protocol's 32 bits.
-fn narrow(value: u64) -> Result<u32, String> {
-    u32::try_from(value).map_err(|_| format!("{value:#x} is out of the boot protocol's range"))
+/// The bytes of a number that must fit the boot protocol's 32 bits.
+fn narrow(value: u64) -> Result<[u8; 4], String> {
+    u32::try_from(value)
+        .map(u32::to_le_bytes)
+        .map_err(|_| format!("{value:#x} is out of the boot protocol's range"))
 }
 
 /// Puts the initramfs at the end of low memory. Returns its address and length.
@@ -176,12 +160,31 @@ fn low_ram_end(memory: &GuestMemoryMmap) -> u64 {
         .unwrap_or(0)
 }
 
+/// An entry of the memory map.
+#[derive(Debug, PartialEq, Eq)]
+struct E820 {
+    /// First address.
+    start: u64,
+    /// Length in bytes.
+    length: u64,
+    /// What is there.
+    kind: u32,
+}
+
+impl E820 {
+    /// The entry as the kernel reads it.
+    fn to_bytes(&self) -> Vec<u8> {
+        let [start, length] = [self.start, self.length].map(u64::to_le_bytes);
+        [&start[..], &length, &self.kind.to_le_bytes()].concat()
+    }
+}
+
 /// The memory map of the guest.
-fn e820(memory: &GuestMemoryMmap) -> Vec<boot_e820_entry> {
-    let entry = |start: u64, end: u64, kind| boot_e820_entry {
-        addr: start,
-        size: end.saturating_sub(start),
-        r#type: kind,
+fn e820(memory: &GuestMemoryMmap) -> Vec<E820> {
+    let entry = |start: u64, end: u64, kind| E820 {
+        start,
+        length: end.saturating_sub(start),
+        kind,
     };
     let mut map = vec![
         entry(0, CONVENTIONAL_END, E820_RAM),
@@ -279,7 +282,7 @@ mod tests {
     fn map(mebibytes: u64) -> Vec<(u64, u64, u32)> {
         e820(&memory::allocate(mebibytes).unwrap())
             .into_iter()
-            .map(|entry| (entry.addr, entry.size, entry.r#type))
+            .map(|entry| (entry.start, entry.length, entry.kind))
             .collect()
     }
 
@@ -315,21 +318,6 @@ mod tests {
             assert_eq!(large & 0x80, 0x80);
             assert_eq!((large & !0x1f_ffff) | (address & 0x1f_ffff), address);
         }
-    }
-
-    #[test]
-    fn what_is_no_kernel_is_refused_with_its_name() {
-        let file = vmm_sys_util::tempfile::TempFile::new().unwrap();
-        file.as_file().write_all(&[0; 4096]).unwrap();
-        let image = Image {
-            kernel: file.as_path(),
-            initrd: None,
-            command_line: "",
-        };
-        let memory = memory::allocate(64).unwrap();
-        let error = load(&memory, &image, 1, true).unwrap_err();
-        assert!(error.contains("no bzImage"), "{error}");
-        assert!(error.contains(&file.as_path().display().to_string()));
     }
 
     #[test]

@@ -141,8 +141,13 @@ impl Reactor {
     ///
     /// As epoll.
     pub(crate) fn wait(&self) -> io::Result<Vec<Token>> {
+        self.wait_at_most(-1)
+    }
+
+    /// As [`Self::wait`], but nothing is readable after so many milliseconds.
+    fn wait_at_most(&self, milliseconds: i32) -> io::Result<Vec<Token>> {
         let mut events = [EpollEvent::default(); 32];
-        let count = match self.epoll.wait(-1, &mut events) {
+        let count = match self.epoll.wait(milliseconds, &mut events) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             result => result?,
         };
@@ -183,15 +188,15 @@ mod tests {
     fn the_timer_and_what_is_watched_wake() -> io::Result<()> {
         let reactor = Reactor::new()?;
         reactor.set_timer(Some(Duration::ZERO));
-        assert_eq!(reactor.wait()?, [Token::Timer]);
+        assert_eq!(reactor.wait_at_most(5000)?, [Token::Timer]);
         reactor.acknowledge_timer();
         let event = EventFd::new(0)?;
         reactor.watch(&event, Token::Wake)?;
         event.write(1)?;
-        assert_eq!(reactor.wait()?, [Token::Wake]);
+        assert_eq!(reactor.wait_at_most(5000)?, [Token::Wake]);
         reactor.unwatch(&event);
         reactor.set_timer(Some(Duration::from_millis(1)));
-        assert_eq!(reactor.wait()?, [Token::Timer]);
+        assert_eq!(reactor.wait_at_most(5000)?, [Token::Timer]);
         Ok(())
     }
 }
