@@ -4,7 +4,8 @@
 //! offers, agrees on version and capabilities, and reports status ten times a second until it is unbound.
 //!
 //! It declares that it can neither balloon nor add memory, so that the host asks for nothing. What it proves is the
-//! channel: GPADL, open, both directions of the ring, interrupts and close, against a host that is not ours.
+//! channel: GPADL, open, both directions of the ring, interrupts and close, against a host that is not ours. Where the
+//! host offers sub-channels, version and capabilities are agreed on over each of them, too.
 
 use core::fmt;
 use hv_core::compat::eproto;
@@ -12,14 +13,15 @@ use hv_core::partition;
 use kernel::debugfs::File;
 use kernel::device::Core;
 use kernel::prelude::*;
+use kernel::sync::aref::ARef;
 use kernel::sync::atomic::{Atomic, Relaxed};
-use kernel::sync::Arc;
+use kernel::sync::{new_mutex, Arc, Mutex};
 use kernel::time::delay::fsleep;
 use kernel::time::Delta;
 use kernel::workqueue::{impl_has_work, new_work, system_long, Work, WorkItem};
 use vmbus::{
-    class, ClosedChannel, Device, Handler, OpenChannel, OpenOptions, OutgoingPacket, Packets,
-    Reply, SharedPages,
+    class, Channel, ClosedChannel, Device, Handler, OpenChannel, OpenOptions, OutgoingPacket,
+    Packets, Reply, SharedPages,
 };
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
@@ -158,46 +160,42 @@ impl Handler for Inbox {
     }
 }
 
-/// The conversation with the host.
-#[pin_data]
-struct Session {
+/// The conversation over one channel.
+struct Conversation {
     /// The channel.
     channel: OpenChannel,
     /// What comes in.
     inbox: Arc<Inbox>,
-    /// Reports sent.
-    reports: Atomic<u64>,
-    /// Reports that were not sent.
-    failures: Atomic<u64>,
     /// The last transaction.
     transaction: Atomic<u32>,
-    /// Whether to end.
-    stop: Atomic<bool>,
-    /// Sends reports.
-    #[pin]
-    work: Work<Self>,
 }
 
-impl_has_work! {
-    impl HasWork<Self> for Session { self.work }
-}
-
-impl WorkItem for Session {
-    type Pointer = Arc<Self>;
-
-    fn run(this: Arc<Self>) {
-        while !this.stop.load(Relaxed) {
-            let count = match this.report() {
-                Ok(()) => &this.reports,
-                Err(_) => &this.failures,
-            };
-            count.fetch_add(1, Relaxed);
-            fsleep(Delta::from_millis(REPORT_MS));
-        }
+impl Conversation {
+    /// Opens a channel.
+    fn open(channel: &Arc<Channel>) -> Result<Self> {
+        let inbox = Arc::new(
+            Inbox {
+                version: Reply::new()?,
+                capabilities: Reply::new()?,
+                received: Atomic::new(0),
+                nonsense: Atomic::new(0),
+            },
+            GFP_KERNEL,
+        )?;
+        // As large as the stock driver's: rings of 16 KiB, packets of up to two pages.
+        let options = OpenOptions {
+            out_pages: 5,
+            in_pages: 5,
+            max_packet: 2 * 4096,
+            user_data: [0; 120],
+        };
+        Ok(Self {
+            channel: ClosedChannel::take(channel)?.open(&options, inbox.clone())?,
+            inbox,
+            transaction: Atomic::new(0),
+        })
     }
-}
 
-impl Session {
     /// Sends one message.
     fn send(&self, payload: &[u8]) -> Result {
         Ok(self.channel.send(&OutgoingPacket::in_band(&[payload]))?)
@@ -252,12 +250,77 @@ impl Session {
     }
 }
 
-/// Shows the conversation.
+/// The conversations with the host.
+#[pin_data]
+struct Session {
+    /// The device.
+    device: ARef<Device>,
+    /// Those over sub-channels; they end before the first one.
+    #[pin]
+    sub_channels: Mutex<KVec<Conversation>>,
+    /// The one over the first channel.
+    first: Conversation,
+    /// Reports sent.
+    reports: Atomic<u64>,
+    /// Reports that were not sent, and sub-channels that could not be used.
+    failures: Atomic<u64>,
+    /// Whether to end.
+    stop: Atomic<bool>,
+    /// Sends reports.
+    #[pin]
+    work: Work<Self>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Session { self.work }
+}
+
+impl WorkItem for Session {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        while !this.stop.load(Relaxed) {
+            match this.first.report() {
+                Ok(()) => this.reports.fetch_add(1, Relaxed),
+                Err(_) => this.failures.fetch_add(1, Relaxed),
+            };
+            if this.use_sub_channels().is_err() {
+                this.failures.fetch_add(1, Relaxed);
+            }
+            fsleep(Delta::from_millis(REPORT_MS));
+        }
+    }
+}
+
+impl Session {
+    /// Opens the sub-channels that have come since, and agrees on version and capabilities over each.
+    fn use_sub_channels(&self) -> Result {
+        let mut offered = KVec::new();
+        self.device
+            .for_each_channel(|channel| Ok(offered.push(channel.clone(), GFP_KERNEL)?))?;
+        for channel in &offered {
+            match Conversation::open(channel) {
+                Ok(conversation) => {
+                    conversation.negotiate()?;
+                    self.sub_channels.lock().push(conversation, GFP_KERNEL)?;
+                }
+                // It is in use already.
+                Err(error) if error == EBUSY => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Shows the conversations.
 fn show(session: &Arc<Session>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(f, "reports   {}", session.reports.load(Relaxed))?;
     writeln!(f, "failures  {}", session.failures.load(Relaxed))?;
-    writeln!(f, "received  {}", session.inbox.received.load(Relaxed))?;
-    writeln!(f, "nonsense  {}", session.inbox.nonsense.load(Relaxed))
+    let inbox = &session.first.inbox;
+    writeln!(f, "received  {}", inbox.received.load(Relaxed))?;
+    writeln!(f, "nonsense  {}", inbox.nonsense.load(Relaxed))?;
+    writeln!(f, "sub-channels {}", session.sub_channels.lock().len())
 }
 
 /// A bound device. Dropping it ends the conversation and closes the channel.
@@ -266,7 +329,7 @@ struct Balloon {
     /// `/sys/kernel/debug/viridian/balloon`.
     #[pin]
     _file: File<Arc<Session>>,
-    /// The conversation.
+    /// The conversations.
     session: Arc<Session>,
 }
 
@@ -290,41 +353,25 @@ impl vmbus::Driver for Balloon {
         _info: Option<&'bound ()>,
     ) -> impl PinInit<Self, Error> + 'bound {
         pin_init::pin_init_scope(move || {
-            let inbox = Arc::new(
-                Inbox {
-                    version: Reply::new()?,
-                    capabilities: Reply::new()?,
-                    received: Atomic::new(0),
-                    nonsense: Atomic::new(0),
-                },
-                GFP_KERNEL,
-            )?;
-            // As large as the stock driver's: rings of 16 KiB, packets of up to two pages.
-            let options = OpenOptions {
-                out_pages: 5,
-                in_pages: 5,
-                max_packet: 2 * 4096,
-                user_data: [0; 120],
-            };
-            let channel = ClosedChannel::take(device.channel())?.open(&options, inbox.clone())?;
+            let first = Conversation::open(device.channel())?;
             let pages = Arc::new(
                 SharedPages::new(LENT_PAGES, device.channel().target_cpu())?,
                 GFP_KERNEL,
             )?;
-            drop(channel.lend(pages)?);
+            drop(first.channel.lend(pages)?);
+            first.negotiate()?;
             let session = Arc::pin_init(
                 pin_init!(Session {
-                    channel,
-                    inbox,
+                    device: device.into(),
+                    sub_channels <- new_mutex!(KVec::new()),
+                    first,
                     reports: Atomic::new(0),
                     failures: Atomic::new(0),
-                    transaction: Atomic::new(0),
                     stop: Atomic::new(false),
                     work <- new_work!("viridian_balloon/reports"),
                 }),
                 GFP_KERNEL,
             )?;
-            session.negotiate()?;
             let _ = system_long().enqueue(session.clone());
             let folder = partition().ok_or(ENODEV)?.debugfs();
             Ok(try_pin_init!(Self {
