@@ -31,11 +31,18 @@ impl Affinity {
     /// Chooses a CPU for a channel that was offered, and counts it.
     ///
     /// Channels of slow devices go to `connect`, as with the stock driver. The others go round the NUMA nodes, and
-    /// within a node to the CPU with the fewest.
-    pub(crate) fn assign(&mut self, offer: &Offer, connect: Cpu) -> Cpu {
+    /// within a node to the CPU with the fewest, but to one where the device has no channel yet (`has_one`) if there is
+    /// any: a device with as many channels as there are CPUs serves each CPU by its own.
+    pub(crate) fn assign(
+        &mut self,
+        offer: &Offer,
+        connect: Cpu,
+        has_one: impl Fn(Cpu) -> bool,
+    ) -> Cpu {
         let fast = Class::find(&offer.class).is_some_and(|class| class.performance);
         let cpu = if fast {
-            self.pick(|_| true).unwrap_or(connect)
+            let free = self.pick(|cpu| !has_one(cpu));
+            free.or_else(|| self.pick(|_| true)).unwrap_or(connect)
         } else {
             connect
         };

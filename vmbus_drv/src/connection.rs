@@ -381,7 +381,14 @@ impl Connection {
         let Some(offer) = offer.filter(|_| !self.closing.load(Relaxed)) else {
             return;
         };
-        let cpu = self.affinity.lock().assign(&offer, self.connect_cpu);
+        let has_one = |cpu| {
+            let mut channels = self.channels.iter();
+            channels.any(|other| other.target_cpu() == cpu && other.offer().same_device(&offer))
+        };
+        let cpu = self
+            .affinity
+            .lock()
+            .assign(&offer, self.connect_cpu, has_one);
         let primary = primary.and_then(|primary| self.channels.get(primary));
         let result = Channel::new(self.clone(), offer, primary, cpu).and_then(|channel| {
             self.channels.insert(channel.clone())?;

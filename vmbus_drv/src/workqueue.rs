@@ -35,7 +35,10 @@ impl Drop for SoftirqsOff {
     }
 }
 
-/// A workqueue whose items run in process context on any CPU, and make progress when memory is short.
+/// A workqueue whose items run in process context on any CPU.
+///
+/// It has no rescuer for times when memory is short (`WQ_MEM_RECLAIM`): its items remove devices, so they wait for the
+/// work of drivers on queues that have none, and the kernel warns of such a wait.
 ///
 /// Drop it from no item of its own: that waits for all of them.
 pub(crate) struct OwnQueue(NonNull<bindings::workqueue_struct>);
@@ -52,7 +55,7 @@ impl OwnQueue {
     ///
     /// `ENOMEM`.
     pub(crate) fn new(name: &'static CStr) -> Result<Self> {
-        let flags = bindings::wq_flags_WQ_UNBOUND | bindings::wq_flags_WQ_MEM_RECLAIM;
+        let flags = bindings::wq_flags_WQ_UNBOUND;
         // SAFETY: The name is the only argument of its format. 0 stands for the default number of items at a time.
         let queue = unsafe {
             bindings::alloc_workqueue_noprof(c"%s".as_char_ptr(), flags, 0, name.as_char_ptr())
