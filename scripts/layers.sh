@@ -34,7 +34,7 @@ for file in $(git ls-files --cached --others --exclude-standard 'hv_core/*.rs' '
             [ "$lines" -lt 100 ] || breach "$file is a crate root with $lines lines" ;;
         esac ;;
     *)
-        if code "$file" | grep -qwE 'unsafe|hv_bindings|scsi_bindings' && ! echo "$unsafe_files" | grep -qwF "$file"; then
+        if code "$file" | grep -qwE 'unsafe|hv_bindings|scsi_bindings' && ! grep -qwF "$file" <<< "$unsafe_files"; then
             breach "$file says unsafe or names generated bindings, but wraps no C interface"
         fi ;;
     esac

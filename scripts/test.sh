@@ -48,6 +48,12 @@ if [ $kernels -gt 0 ] && [ "$kernel" = stable ]; then
     run "guests, our drivers" selftests/vm/run --kernel stable $soak
     # The same scripts on the stock drivers, all of them when there is time.
     run "guests, stock drivers" selftests/vm/run --kernel stable --drivers stock ${soak:---tests cpu-rounds}
+    # The same on our own host. That the stock drivers work there is what shows that it tells the truth.
+    run "guests on hvhost, stock drivers" selftests/vm/run --kernel stable --host hvhost --drivers stock \
+        ${soak:---tests ^(bus|disk|host|ic)-}
+    # What does not depend on the host has run on QEMU.
+    run "guests on hvhost, our drivers" selftests/vm/run --kernel stable --host hvhost \
+        ${soak:---tests ^(bring-up|bus|disk|host|ic|kexec|kdump|panic)}
 fi
 if run "prepare the testing kernel" scripts/prepare.sh testing; then
     kernels=$((kernels + 1))

@@ -7,7 +7,6 @@
 # memory: 768
 # needs: kexec trace
 # host: vmbus.*\btype 16\b
-# hosts: qemu
 # expect: panic kdump
 # timeout: 120
 . ./tap.sh

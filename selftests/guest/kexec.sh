@@ -5,7 +5,6 @@
 # drivers: viridian stock
 # needs: kexec trace
 # host: vmbus.*\btype 16\b
-# hosts: qemu
 # expect: kexec
 # timeout: 120
 . ./tap.sh

@@ -3,7 +3,6 @@
 # guest: fresh
 # drivers: viridian stock
 # needs: trace
-# hosts: qemu
 # expect: panic
 # host: vmbus.*\btype 16\b
 # timeout: 60

@@ -3,6 +3,7 @@
 # guest: default
 # boot: stock
 # needs: python
+# host-options: --no-ic
 # timeout: 90
 . ./tap.sh
 
