@@ -4,15 +4,16 @@
 //!
 //! See `Documentation/arch/x86/boot.rst` of the kernel for the protocol.
 
-mod bzimage;
-
 use crate::acpi;
 use crate::memory::{ACPI_START, CONVENTIONAL_END, HIGH_START, LOW_END, MIB};
-use bzimage::{field, Kernel};
 use kvm_bindings::{kvm_regs, kvm_segment, kvm_sregs};
+use linux_loader::bootparam::{boot_e820_entry, boot_params, setup_header};
+use linux_loader::cmdline::Cmdline;
+use linux_loader::loader::{load_cmdline, BzImage, KernelLoader};
+use std::error::Error;
 use std::fs::File;
 use std::path::Path;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+use vm_memory::{ByteValued, Bytes, GuestAddress, GuestMemory, GuestMemoryMmap, GuestMemoryRegion};
 
 /// Where the boot parameters are, the "zero page".
 const BOOT_PARAMS: u64 = 0x7000;
@@ -28,18 +29,16 @@ const GDT: u64 = 0x500;
 const COMMAND_LINE: u64 = 0x2_0000;
 /// Where the 64-bit entry is in the loaded kernel.
 const ENTRY_64: u64 = 0x200;
+/// The version of the boot protocol that has all fields used here: 2.12, of Linux 3.8.
+const VERSION: u16 = 0x20c;
+/// `xloadflags`: the kernel has an entry for 64-bit mode.
+const XLF_KERNEL_64: u16 = 1 << 0;
 /// Kind of loader for one without a number of its own.
 const LOADER_OTHER: u8 = 0xff;
 /// Page table flags: present, writable.
 const TABLE: u64 = 0x3;
 /// As above, for a 2 MiB page.
 const LARGE_PAGE: u64 = 0x83;
-/// Offset of the RSDP's address in the boot parameters, 64 bits.
-const PARAM_RSDP: usize = 0x70;
-/// Offset of the number of entries of the memory map, 8 bits.
-const PARAM_E820_ENTRIES: usize = 0x1e8;
-/// Offset of the memory map, of entries of 20 bytes.
-const PARAM_E820: usize = 0x2d0;
 /// E820: memory.
 const E820_RAM: u32 = 1;
 /// E820: no memory.
@@ -72,37 +71,31 @@ pub(crate) fn load(
             .map_err(|error| format!("guest memory at {address:#x}: {error}"))
     };
     let Kernel {
-        mut params,
+        mut header,
         start,
         end,
-    } = Kernel::load(memory, image.kernel)?;
+    } = load_kernel(memory, image.kernel)?;
 
-    let command_line = image.command_line.as_bytes();
-    let limit = params.get(field::COMMAND_LINE_SIZE);
-    let length = u64::try_from(command_line.len()).map_err(|error| error.to_string())?;
-    if length > u64::from(limit) {
-        return Err(format!(
-            "--cmdline is longer than the kernel's {limit} bytes"
-        ));
-    }
-    write(command_line, COMMAND_LINE)?;
-    write(&[0], COMMAND_LINE.saturating_add(length))?;
-
-    params.set(field::LOADER, &[LOADER_OTHER]);
-    params.set(field::COMMAND_LINE, &narrow(COMMAND_LINE)?);
+    header.type_of_loader = LOADER_OTHER;
+    header.cmd_line_ptr = narrow(COMMAND_LINE)?;
+    load_command_line(memory, image.command_line, header.cmdline_size)?;
     if let Some(path) = image.initrd {
-        let limit = params.get(field::INITRD_MAX);
-        let (address, length) = load_initrd(memory, path, end, limit)?;
-        params.set(field::RAMDISK_IMAGE, &narrow(address)?);
-        params.set(field::RAMDISK_SIZE, &narrow(length)?);
+        let (address, length) = load_initrd(memory, path, end, header.initrd_addr_max)?;
+        header.ramdisk_image = narrow(address)?;
+        header.ramdisk_size = narrow(length)?;
     }
-    params.set(PARAM_RSDP, &ACPI_START.to_le_bytes());
     let map = e820(memory);
-    let count = u8::try_from(map.len()).map_err(|error| error.to_string())?;
-    params.set(PARAM_E820_ENTRIES, &[count]);
-    let map: Vec<u8> = map.iter().flat_map(E820::to_bytes).collect();
-    params.set(PARAM_E820, &map);
-    write(&params.0, BOOT_PARAMS)?;
+    let mut params = boot_params {
+        hdr: header,
+        acpi_rsdp_addr: ACPI_START,
+        e820_entries: u8::try_from(map.len()).map_err(|error| error.to_string())?,
+        ..Default::default()
+    };
+    // The structure is packed: its table cannot be borrowed.
+    let mut table = params.e820_table;
+    table.iter_mut().zip(map).for_each(|(to, from)| *to = from);
+    params.e820_table = table;
+    write(params.as_slice(), BOOT_PARAMS)?;
 
     write(&acpi::tables(cpus, hyperv), ACPI_START)?;
     for (number, descriptor) in (0u64..).zip(GDT_ENTRIES) {
@@ -117,11 +110,55 @@ pub(crate) fn load(
     Ok(start.saturating_add(ENTRY_64))
 }
 
-/// The bytes of a number that must fit the boot protocol's 32 bits.
-fn narrow(value: u64) -> Result<[u8; 4], String> {
-    u32::try_from(value)
-        .map(u32::to_le_bytes)
-        .map_err(|_| format!("{value:#x} is out of the boot protocol's range"))
+/// A number that must fit the boot protocol's 32 bits.
+fn narrow(value: u64) -> Result<u32, String> {
+    u32::try_from(value).map_err(|_| format!("{value:#x} is out of the boot protocol's range"))
+}
+
+/// A kernel in guest memory.
+struct Kernel {
+    /// Its setup header.
+    header: setup_header,
+    /// Where it was loaded.
+    start: u64,
+    /// The first address that it does not need.
+    end: u64,
+}
+
+/// Loads the kernel where its header says.
+fn load_kernel(memory: &GuestMemoryMmap, path: &Path) -> Result<Kernel, String> {
+    let shown = path.display();
+    let mut file = File::open(path).map_err(|error| format!("--kernel {shown}: {error}"))?;
+    let loaded = BzImage::load(memory, None, &mut file, Some(GuestAddress(MIB)))
+        .map_err(|error| format!("--kernel {shown} is no bzImage that can be loaded: {error}"))?;
+    let header = loaded
+        .setup_header
+        .filter(|header| header.version >= VERSION && header.xloadflags & XLF_KERNEL_64 != 0)
+        .ok_or_else(|| format!("--kernel {shown} is no 64-bit kernel of Linux 3.8 or newer"))?;
+    let start = loaded.kernel_load.0;
+    Ok(Kernel {
+        header,
+        start,
+        end: start
+            .max(header.pref_address)
+            .saturating_add(u64::from(header.init_size))
+            .max(loaded.kernel_end),
+    })
+}
+
+/// Puts the command line, of at most `limit` bytes, where the boot parameters say.
+fn load_command_line(
+    memory: &GuestMemoryMmap,
+    command_line: &str,
+    limit: u32,
+) -> Result<(), String> {
+    let load = || -> Result<(), Box<dyn Error>> {
+        // The crate counts the terminating zero, the kernel does not.
+        let mut line = Cmdline::new(usize::try_from(limit)?.saturating_add(1))?;
+        line.insert_str(command_line)?;
+        Ok(load_cmdline(memory, GuestAddress(COMMAND_LINE), &line)?)
+    };
+    load().map_err(|error| format!("--cmdline: {error} (It may have {limit} bytes of ASCII.)"))
 }
 
 /// Puts the initramfs at the end of low memory. Returns its address and length.
@@ -160,31 +197,12 @@ fn low_ram_end(memory: &GuestMemoryMmap) -> u64 {
         .unwrap_or(0)
 }
 
-/// An entry of the memory map.
-#[derive(Debug, PartialEq, Eq)]
-struct E820 {
-    /// First address.
-    start: u64,
-    /// Length in bytes.
-    length: u64,
-    /// What is there.
-    kind: u32,
-}
-
-impl E820 {
-    /// The entry as the kernel reads it.
-    fn to_bytes(&self) -> Vec<u8> {
-        let [start, length] = [self.start, self.length].map(u64::to_le_bytes);
-        [&start[..], &length, &self.kind.to_le_bytes()].concat()
-    }
-}
-
 /// The memory map of the guest.
-fn e820(memory: &GuestMemoryMmap) -> Vec<E820> {
-    let entry = |start: u64, end: u64, kind| E820 {
-        start,
-        length: end.saturating_sub(start),
-        kind,
+fn e820(memory: &GuestMemoryMmap) -> Vec<boot_e820_entry> {
+    let entry = |start: u64, end: u64, kind| boot_e820_entry {
+        addr: start,
+        size: end.saturating_sub(start),
+        type_: kind,
     };
     let mut map = vec![
         entry(0, CONVENTIONAL_END, E820_RAM),
@@ -277,12 +295,13 @@ mod tests {
     use super::*;
     use crate::memory;
     use std::io::Write;
+    use vmm_sys_util::tempfile::TempFile;
 
     /// The map as plain numbers.
     fn map(mebibytes: u64) -> Vec<(u64, u64, u32)> {
         e820(&memory::allocate(mebibytes).unwrap())
             .into_iter()
-            .map(|entry| (entry.start, entry.length, entry.kind))
+            .map(|entry| (entry.addr, entry.size, entry.type_))
             .collect()
     }
 
@@ -320,9 +339,128 @@ mod tests {
         }
     }
 
+    /// Changes a header.
+    type Change = fn(&mut setup_header);
+
+    /// A file with one sector of setup code and a kernel of 1000 bytes, its header changed by `change`, cut to `length`.
+    fn image(change: Change, length: usize) -> TempFile {
+        let mut header = setup_header {
+            setup_sects: 1,
+            header: u32::from_le_bytes(*b"HdrS"),
+            version: VERSION,
+            loadflags: 1,
+            code32_start: 0x10_0000,
+            xloadflags: XLF_KERNEL_64,
+            pref_address: 0x100_0000,
+            init_size: 0x20_0000,
+            cmdline_size: 7,
+            initrd_addr_max: 0x7fff_ffff,
+            ..Default::default()
+        };
+        change(&mut header);
+        let mut bytes = vec![0; 0x1f1];
+        bytes.extend(header.as_slice());
+        bytes.resize(1024, 0);
+        bytes.extend([0xaa; 1000]);
+        bytes.truncate(length);
+        let file = TempFile::new().unwrap();
+        file.as_file().write_all(&bytes).unwrap();
+        file
+    }
+
+    #[test]
+    fn the_kernel_is_loaded_and_its_header_kept() {
+        let memory = memory::allocate(64).unwrap();
+        let file = image(|_| (), 2024);
+        let image = Image {
+            kernel: file.as_path(),
+            initrd: Some(file.as_path()),
+            command_line: "a=b c d",
+        };
+        assert_eq!(load(&memory, &image, 1, true), Ok(0x10_0200));
+        let byte = |address| memory.read_obj::<u8>(GuestAddress(address)).unwrap();
+        assert_eq!(
+            [0xf_ffff, 0x10_0000, 0x10_03e7, 0x10_03e8].map(byte),
+            [0, 0xaa, 0xaa, 0]
+        );
+        let params: boot_params = memory.read_obj(GuestAddress(BOOT_PARAMS)).unwrap();
+        let setup_header {
+            header,
+            cmd_line_ptr,
+            ramdisk_image,
+            ramdisk_size,
+            ..
+        } = params.hdr;
+        assert_eq!(header.to_le_bytes(), *b"HdrS");
+        assert_eq!(u64::from(ramdisk_image), 64 * MIB - 4096);
+        assert_eq!(ramdisk_size, 2024);
+        let mut line = [0xff; 8];
+        let start = GuestAddress(u64::from(cmd_line_ptr));
+        memory.read_slice(&mut line, start).unwrap();
+        assert_eq!(&line, b"a=b c d\0");
+        let (map, rsdp) = (params.e820_table, params.acpi_rsdp_addr);
+        assert_eq!((params.e820_entries, rsdp), (3, ACPI_START));
+        assert_eq!(map[..3], e820(&memory));
+    }
+
+    #[test]
+    fn memory_that_the_kernel_needs_is_kept_free() {
+        let memory = memory::allocate(64).unwrap();
+        let end = |change: Change| {
+            load_kernel(&memory, image(change, 2024).as_path())
+                .unwrap()
+                .end
+        };
+        assert_eq!(end(|_| ()), 0x120_0000);
+        assert_eq!(end(|header| header.pref_address = 0), 0x30_0000);
+        assert_eq!(
+            end(|header| (header.pref_address, header.init_size) = (0, 0)),
+            0x10_03e8
+        );
+    }
+
+    #[test]
+    fn what_is_no_kernel_is_refused_with_its_name() {
+        let memory = memory::allocate(64).unwrap();
+        let cases: [(Change, usize, &str); 7] = [
+            (|header| header.header = 0, 2024, "no bzImage"),
+            (|_| (), 0, "no bzImage"),
+            (|_| (), 0x240, "no bzImage"),
+            (|header| header.version = 0x20b, 2024, "3.8"),
+            (|header| header.xloadflags = 0, 2024, "64-bit"),
+            (|header| header.code32_start = 0x9_0000, 2024, "address"),
+            (
+                |header| header.code32_start = 0xff10_0000,
+                2024,
+                "no bzImage",
+            ),
+        ];
+        for (change, length, said) in cases {
+            let file = image(change, length);
+            let error = load_kernel(&memory, file.as_path()).err().unwrap();
+            assert!(error.contains(said), "{error}");
+            assert!(error.contains(&file.as_path().display().to_string()));
+        }
+    }
+
+    #[test]
+    fn a_command_line_that_the_kernel_cannot_read_is_refused() {
+        let memory = memory::allocate(64).unwrap();
+        for (line, good) in [
+            ("", true),
+            ("1234567", true),
+            ("12345678", false),
+            ("ä", false),
+        ] {
+            let loaded = load_command_line(&memory, line, 7);
+            assert_eq!(loaded.is_ok(), good, "{loaded:?}");
+            assert!(loaded.err().is_none_or(|error| error.contains("7 bytes")));
+        }
+    }
+
     #[test]
     fn an_initrd_goes_to_the_end_of_low_memory_or_is_refused() {
-        let file = vmm_sys_util::tempfile::TempFile::new().unwrap();
+        let file = TempFile::new().unwrap();
         file.as_file().write_all(&[0x5a; 5000]).unwrap();
         let memory = memory::allocate(64).unwrap();
         let (address, length) =

@@ -13,9 +13,7 @@ use hvdef::synic::{
     PAYLOAD_SIZE, SINT_COUNT, TYPE_OFFSET,
 };
 use std::collections::VecDeque;
-use vm_memory::{
-    Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, VolatileMemory, VolatileSlice,
-};
+use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryMmap, VolatileMemory, VolatileSlice};
 use zerocopy::IntoBytes;
 
 /// Messages that wait for one VP before the guest's own are refused. Each is at most 240 bytes.

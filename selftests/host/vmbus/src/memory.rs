@@ -7,9 +7,7 @@ use core::sync::atomic::{fence, Ordering};
 use std::sync::atomic::AtomicU32;
 use std::sync::Arc;
 use vm_memory::bitmap::BS;
-use vm_memory::{
-    Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, VolatileMemory, VolatileSlice,
-};
+use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryMmap, VolatileMemory, VolatileSlice};
 use vmbus_ring::gpa::pages;
 use vmbus_ring::{Control, RingMem};
 

@@ -10,7 +10,7 @@ use core::time::Duration;
 use hvdef::Guid;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
-use vm_memory::{GuestAddress, GuestMemoryBackend, VolatileMemory};
+use vm_memory::{GuestAddress, GuestMemory, VolatileMemory};
 use vmbus_proto::{
     Channel, ChannelTable, Client, Contact, Event, GpadlId, Offer, OpenParams, ProtocolError,
     Range, Relid, Request, Status, TableFull, Version, USER_DATA_SIZE,
