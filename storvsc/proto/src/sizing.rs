@@ -97,25 +97,35 @@ pub struct Place {
     pub node: i32,
 }
 
-/// Which channel serves a CPU: its own, else one of the same node, else any, so that all get about as many CPUs.
+/// Which channel serves a CPU: the first of its own. The other CPUs take turns: first with the channels that share their
+/// CPU with an earlier one, so that none is idle; if there are none, with those of the same node; then with all.
 #[must_use]
 pub fn channel_of<I>(place: Place, channels: I) -> usize
 where
     I: Iterator<Item = Place> + Clone,
 {
-    if let Some(own) = channels.clone().position(|other| other.cpu == place.cpu) {
-        return own;
+    let own = |cpu: u32| channels.clone().position(|channel| channel.cpu == cpu);
+    if let Some(index) = own(place.cpu) {
+        return index;
     }
-    let turn = |count: usize| {
-        let cpu = usize::try_from(place.cpu).unwrap_or(0);
-        cpu.checked_rem(count).unwrap_or(0)
-    };
-    let near = |(_, other): &(usize, Place)| other.node == place.node;
-    let nearby = channels.clone().enumerate().filter(near);
-    match nearby.clone().count() {
-        0 => turn(channels.count()),
-        count => nearby.map(|(index, _)| index).nth(turn(count)).unwrap_or(0),
-    }
+    let rank = (0..place.cpu).filter(|cpu| own(*cpu).is_none()).count();
+    let all = || channels.clone().enumerate();
+    let spare = all().filter(|(index, channel)| own(channel.cpu) != Some(*index));
+    let near = all().filter(|(_, channel)| channel.node == place.node);
+    nth(spare, rank)
+        .or_else(|| nth(near, rank))
+        .or_else(|| nth(all(), rank))
+        .unwrap_or(0)
+}
+
+/// The number of the channel whose turn it is.
+fn nth<I>(channels: I, rank: usize) -> Option<usize>
+where
+    I: Iterator<Item = (usize, Place)> + Clone,
+{
+    let turn = rank.checked_rem(channels.clone().count())?;
+    let mut channels = channels;
+    channels.nth(turn).map(|(index, _)| index)
 }
 
 #[cfg(test)]
@@ -181,10 +191,20 @@ mod tests {
         let of = |cpu, node| channel_of(place(cpu, node), channels.into_iter());
         assert_eq!((of(5, 1), of(0, 0), of(2, 0)), (0, 1, 2));
         // CPUs of node 0 take turns with its two channels; those of node 1 share its one.
-        assert_eq!((of(1, 0), of(3, 0), of(4, 0), of(6, 0)), (2, 2, 1, 1));
+        assert_eq!((of(1, 0), of(3, 0), of(4, 0), of(6, 0)), (1, 2, 1, 2));
         assert_eq!((of(7, 1), of(8, 1)), (0, 0));
         // A node without channels.
         assert_eq!((of(9, 2), of(10, 2), of(11, 2)), (0, 1, 2));
         assert_eq!(channel_of(place(9, 0), core::iter::empty()), 0);
+    }
+
+    #[test]
+    fn no_channel_is_idle() {
+        let place = |cpu| Place { cpu, node: 0 };
+        // Channels 0, 2 and 3 interrupt CPU 1.
+        let channels = [1, 3, 1, 1].map(place);
+        let of = |cpu| channel_of(place(cpu), channels.into_iter());
+        assert_eq!([0, 1, 2, 3].map(of), [2, 0, 3, 1]);
+        assert_eq!([4, 5].map(of), [2, 3]);
     }
 }

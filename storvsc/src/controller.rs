@@ -1,0 +1,702 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A controller: its channels, the commands that the host has, and what happens to both.
+
+use crate::events::{Event, Events};
+use crate::link::{Link, Private, Room};
+use crate::moduleparam;
+use crate::request::Requests;
+use crate::scsi::{self, Limits, LunSettings, Luns};
+use crate::scsi_cmnd::{Command, Ending, InFlight, Rejected};
+use hv_core::compat::eproto;
+use hv_core::{ratelimited, Cpu, RcuSlot};
+use kernel::device::Core;
+use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::sync::{new_mutex, Arc, Mutex, SetOnce};
+use kernel::time::delay::fsleep;
+use kernel::time::{ClockSource, Delta, Monotonic};
+use kernel::workqueue::{impl_has_work, new_work, system_long, Work, WorkItem};
+use storvsc_proto::lun::{IDE_LUNS, LUNS, PATHS, TARGETS};
+use storvsc_proto::sizing::{self, Place};
+use storvsc_proto::{
+    completion, create_sub_channels, Action, Address, DataDirection, Handshake, Log, Operation,
+    Packet, QueueAction, ScsiStatus, Sent, Srb, SrbFlags, Step, Version, Wishes, CDB_SIZE,
+    SENSE_SIZE, SRB_SIZE,
+};
+use vmbus::{Channel, Device, Guid, Reply, SendError};
+use zerocopy::{FromZeros, IntoBytes};
+
+/// How long the host may take for a step of the handshake, or for a reset if nobody has said, in milliseconds. Azure has
+/// been seen to take minutes.
+const ANSWER_MS: u32 = 180_000;
+
+/// How long the host may take to offer the sub-channels that it has promised, in milliseconds.
+const OFFERS_MS: u32 = 10_000;
+
+/// How long the mid-layer waits before it asks what to do, in milliseconds (`storvsc_timeout`).
+const COMMAND_MS: u32 = 180_000;
+
+/// What the host is told that a command may take, in seconds.
+const HOST_TIMEOUT_S: u32 = 60;
+
+/// Between two looks whether the host has given commands back, in milliseconds.
+const LOOK_MS: u32 = 10;
+
+/// The work item that follows what happens to LUNs.
+const EVENTS: u64 = 0;
+/// The work item that closes channels which have been lost.
+const LOSS: u64 = 1;
+
+/// Logs a line about a controller.
+macro_rules! say {
+    ($log:ident, $controller:expr, $format:literal $(, $argument:expr)*) => {
+        $log!("{}\n", format_args!(concat!("{}: ", $format), $controller.instance $(, $argument)*))
+    };
+}
+
+/// What kind of controller it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A SCSI controller.
+    Scsi,
+    /// The faster way to one disk that an emulated IDE controller has too.
+    Ide,
+}
+
+/// A channel's place, and which channel a queue's commands go to.
+struct Route {
+    /// The channel with this number, while it is open.
+    link: RcuSlot<Pin<KBox<Link>>>,
+    /// The number of the channel that the queue with this number uses: its own, or the first if that is gone.
+    to: Atomic<u32>,
+    /// Whether the host has withdrawn the channel.
+    lost: Atomic<bool>,
+}
+
+/// What the handshake and the sub-channels came to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Agreed {
+    /// The version of the protocol.
+    pub(crate) version: Version,
+    /// The most bytes of a transfer.
+    pub(crate) max_transfer_bytes: u32,
+    /// How many channels there are, at least 1.
+    pub(crate) channels: u32,
+}
+
+/// A controller.
+#[pin_data]
+pub(crate) struct Controller {
+    /// What kind it is.
+    pub(crate) kind: Kind,
+    /// The name of its device.
+    instance: Guid,
+    /// Pages of each ring.
+    pub(crate) ring_pages: usize,
+    /// Commands of each queue.
+    pub(crate) depth: u32,
+    /// Queues that are polled.
+    polled: u32,
+    /// The channels.
+    routes: KVec<Route>,
+    /// The commands that the host has.
+    pub(crate) in_flight: InFlight<Self>,
+    /// What was agreed on.
+    pub(crate) agreed: SetOnce<Agreed>,
+    /// The LUNs.
+    luns: SetOnce<Luns>,
+    /// Whether no more commands can be sent.
+    dead: Atomic<bool>,
+    /// Whether events are not followed any more.
+    stopping: Atomic<bool>,
+    /// Commands that were waited for longer than the mid-layer would.
+    pub(crate) late: Atomic<u64>,
+    /// A sub-channel came.
+    came: Arc<Reply<()>>,
+    /// Requests of the driver's own.
+    #[pin]
+    pub(crate) requests: Requests,
+    /// What is to be done about LUNs.
+    #[pin]
+    events: Events,
+    /// Held while channels are closed.
+    #[pin]
+    closing: Mutex<()>,
+    /// Follows what happens to LUNs.
+    #[pin]
+    events_work: Work<Self, EVENTS>,
+    /// Closes lost channels.
+    #[pin]
+    loss_work: Work<Self, LOSS>,
+}
+
+impl_has_work! {
+    impl HasWork<Self, 0> for Controller { self.events_work }
+    impl HasWork<Self, 1> for Controller { self.loss_work }
+}
+
+impl WorkItem<EVENTS> for Controller {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        let Some(luns) = this.luns.as_ref() else {
+            return;
+        };
+        while !this.stopping.load(Relaxed) {
+            match this.events.next() {
+                Some(Event::Lun(Action::Remove, address)) => luns.remove(address),
+                Some(Event::Lun(Action::Rescan, address)) => luns.rescan(address),
+                Some(Event::Scan) => {
+                    // A LUN that has gone answers so, and is removed for it.
+                    luns.test_all();
+                    this.scan(luns);
+                }
+                None => return,
+            }
+        }
+    }
+}
+
+impl WorkItem<LOSS> for Controller {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        if this.dead.load(Relaxed) {
+            this.close();
+        } else {
+            this.close_lost();
+        }
+    }
+}
+
+impl Controller {
+    /// A controller without channels. Process context.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(kind: Kind, instance: Guid) -> Result<Arc<Self>> {
+        let ring_pages = sizing::ring_pages(moduleparam::ring_bytes());
+        let depth = sizing::queue_depth(ring_pages);
+        let others = match kind {
+            Kind::Scsi => {
+                let cpus = Cpu::possible().filter(|cpu| cpu.online()).count();
+                let limit = moduleparam::max_channels().map_or(u16::MAX, |limit| {
+                    u16::try_from(limit.saturating_sub(1)).unwrap_or(u16::MAX)
+                });
+                sizing::sub_channels(limit, cpus, moduleparam::cpus_per_channel())
+            }
+            Kind::Ide => 0,
+        };
+        let channels = usize::from(others) + 1;
+        let polled = moduleparam::poll_queues().min(u32::from(others) + 1);
+        let mut routes = KVec::with_capacity(channels, GFP_KERNEL)?;
+        for _ in 0..channels {
+            let route = Route {
+                link: RcuSlot::new(),
+                to: Atomic::new(0),
+                lost: Atomic::new(false),
+            };
+            routes.push(route, GFP_KERNEL)?;
+        }
+        let in_flight = InFlight::new(channels + polled as usize, depth as usize)?;
+        let came = Reply::new()?;
+        Arc::pin_init(
+            pin_init!(Self {
+                kind,
+                instance,
+                ring_pages,
+                depth,
+                polled,
+                routes,
+                in_flight,
+                agreed: SetOnce::new(),
+                luns: SetOnce::new(),
+                dead: Atomic::new(false),
+                stopping: Atomic::new(false),
+                late: Atomic::new(0),
+                came,
+                requests <- Requests::new(),
+                events <- Events::new(),
+                closing <- new_mutex!(()),
+                events_work <- new_work!("storvsc/events"),
+                loss_work <- new_work!("storvsc/loss"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Opens the channels and agrees with the host on how to use them. Process context.
+    ///
+    /// # Errors
+    ///
+    /// - `ENODEV` if the host withdraws the device, `ETIMEDOUT` if it does not answer, `EPROTO` if it makes no sense.
+    /// - `ENOMEM`.
+    pub(crate) fn connect(self: &Arc<Self>, device: &Device<Core<'_>>) -> Result {
+        self.open(device.channel(), 0)?;
+        let agreed = self.handshake()?;
+        let max_transfer_bytes =
+            sizing::max_transfer_bytes(agreed.max_transfer_bytes, self.ring_pages);
+        let mut channels = 1;
+        for channel in &self.widen(device, agreed.max_sub_channels)? {
+            match self.open(channel, channels) {
+                Ok(()) => channels += 1,
+                Err(error) => {
+                    let relid = channel.offer().relid.get();
+                    say!(
+                        pr_warn,
+                        self,
+                        "sub-channel {} is not used: {:?}",
+                        relid,
+                        error
+                    );
+                }
+            }
+        }
+        let pages = sizing::max_pages(max_transfer_bytes);
+        for route in &self.routes {
+            let room = Room::new(pages)?;
+            let _ = route.link.with(move |link| link.furnish(room));
+        }
+        self.agreed.populate(Agreed {
+            version: agreed.version,
+            max_transfer_bytes,
+            channels: channels.into(),
+        });
+        Ok(())
+    }
+
+    /// Opens a channel as the one with this number.
+    fn open(self: &Arc<Self>, channel: &Arc<Channel>, index: u16) -> Result {
+        let route = self.routes.get(usize::from(index)).ok_or(EINVAL)?;
+        let link = Link::open(channel, self, index, self.ring_pages)?;
+        route.to.store(index.into(), Relaxed);
+        drop(route.link.replace(Some(KBox::new(link, GFP_KERNEL)?)));
+        Ok(())
+    }
+
+    /// Agrees with the host on how to speak.
+    fn handshake(&self) -> Result<storvsc_proto::Controller> {
+        let wishes = Wishes {
+            max_version: Version::V6_2,
+            fibre_channel: false,
+        };
+        let (mut handshake, mut packet) = Handshake::new(wishes).ok_or(EINVAL)?;
+        loop {
+            let answer = self.ask(&packet, ANSWER_MS)?;
+            match handshake.answered(answer.as_bytes()) {
+                Ok(Step::Send(next)) => packet = next,
+                Ok(Step::Ready(agreed)) => return Ok(agreed),
+                Err(error) => {
+                    say!(pr_err, self, "the handshake failed: {:?}", error);
+                    return Err(eproto());
+                }
+            }
+        }
+    }
+
+    /// Asks for sub-channels, and returns those that the host has offered.
+    fn widen(&self, device: &Device<Core<'_>>, granted: u16) -> Result<KVec<Arc<Channel>>> {
+        let wanted = u16::try_from(self.routes.len() - 1).unwrap_or(u16::MAX);
+        let count = granted.min(wanted);
+        if count == 0 {
+            return Ok(KVec::new());
+        }
+        let answer = self.ask(&create_sub_channels(count), ANSWER_MS)?;
+        if !answer.is_success() {
+            let status = answer.status();
+            say!(pr_warn, self, "no sub-channels: {:?}", status);
+            return Ok(KVec::new());
+        }
+        self.sub_channels(device, count.into())
+    }
+
+    /// Waits until the host has offered so many sub-channels, and returns those that it has.
+    fn sub_channels(&self, device: &Device<Core<'_>>, count: usize) -> Result<KVec<Arc<Channel>>> {
+        let deadline = Monotonic::ktime_get() + i64::from(OFFERS_MS) * 1_000_000;
+        loop {
+            let mut channels = KVec::new();
+            device.for_each_channel(|channel| {
+                if !channel.is_primary() && channels.len() < count {
+                    channels.push(channel.clone(), GFP_KERNEL)?;
+                }
+                Ok(())
+            })?;
+            let late = Monotonic::ktime_get() > deadline;
+            if channels.len() == count || late || self.dead.load(Relaxed) {
+                if late {
+                    say!(
+                        pr_warn,
+                        self,
+                        "the host offers {} sub-channels of {}",
+                        channels.len(),
+                        count
+                    );
+                }
+                return Ok(channels);
+            }
+            // An earlier channel may have left a signal, so this may return early.
+            let _ = self.came.wait(1000);
+        }
+    }
+
+    /// A sub-channel came. Any context.
+    pub(crate) fn sub_channel_came(&self) {
+        self.came.complete(());
+    }
+
+    /// Makes a request of the driver's own on the first channel.
+    fn ask(&self, packet: &Packet, timeout_ms: u32) -> Result<Packet> {
+        self.requests.ask(timeout_ms, |id| {
+            self.routes
+                .first()
+                .filter(|_| !self.dead.load(Relaxed))
+                .and_then(|route| route.link.with(|link| link.request(id, packet)))
+                .unwrap_or(Err(SendError::Dead))
+        })
+    }
+
+    /// The limits of the mid-layer's host.
+    pub(crate) fn limits(&self) -> Result<Limits> {
+        let agreed = self.agreed.as_ref().ok_or(ENODEV)?;
+        let (paths, targets, luns) = match self.kind {
+            Kind::Scsi => (PATHS, TARGETS, LUNS),
+            Kind::Ide => (1, 1, IDE_LUNS),
+        };
+        Ok(Limits {
+            queue_depth: self.depth,
+            lun_depth: sizing::lun_depth(self.depth),
+            max_transfer_bytes: agreed.max_transfer_bytes,
+            max_pages: sizing::max_pages(agreed.max_transfer_bytes),
+            paths,
+            targets,
+            luns,
+            cdb_size: CDB_SIZE as u16,
+        })
+    }
+
+    /// The mid-layer knows the controller: LUNs can be looked for.
+    pub(crate) fn found(self: &Arc<Self>, luns: Luns) {
+        match self.kind {
+            Kind::Scsi => luns.scan(),
+            Kind::Ide => {
+                // The disk's place is in the name of the device.
+                let name = self.instance.to_bytes();
+                let target = u32::from_le_bytes([name[4], name[5], 0, 0]);
+                if let Err(error) = luns.add(0, target, 0) {
+                    say!(pr_err, self, "no disk {}: {:?}", target, error);
+                }
+            }
+        }
+        self.luns.populate(luns);
+        // What happened meanwhile.
+        self.follow_events();
+    }
+
+    /// Looks for LUNs.
+    fn scan(&self, luns: &Luns) {
+        if self.kind == Kind::Scsi {
+            luns.scan();
+        }
+    }
+
+    /// Notes what happened to a LUN, to be followed soon. Any context.
+    pub(crate) fn note(self: &Arc<Self>, event: Event) {
+        self.events.note(event);
+        self.follow_events();
+    }
+
+    /// Has events followed. Any context.
+    fn follow_events(self: &Arc<Self>) {
+        // Already queued is as good.
+        let _ = system_long().enqueue::<Arc<Self>, EVENTS>(self.clone());
+    }
+
+    /// Follows events no more. Process context.
+    pub(crate) fn stop_events(&self) {
+        self.stopping.store(true, Relaxed);
+        vmbus::flush(&self.events_work);
+    }
+
+    /// Waits for all work items. Nothing may queue them any more. Process context.
+    pub(crate) fn flush(&self) {
+        vmbus::flush(&self.events_work);
+        vmbus::flush(&self.loss_work);
+    }
+
+    /// The host has withdrawn a channel. Any context.
+    pub(crate) fn lost(self: &Arc<Self>, index: u16) {
+        if let Some(route) = self.routes.get(usize::from(index)) {
+            route.lost.store(true, Relaxed);
+        }
+        if index == 0 {
+            self.dead.store(true, Relaxed);
+            self.requests.cancel();
+            self.sub_channel_came();
+        }
+        let _ = system_long().enqueue::<Arc<Self>, LOSS>(self.clone());
+    }
+
+    /// The host broke a ring. Any context.
+    pub(crate) fn broken(self: &Arc<Self>) {
+        self.dead.store(true, Relaxed);
+        self.requests.cancel();
+        let _ = system_long().enqueue::<Arc<Self>, LOSS>(self.clone());
+    }
+
+    /// Closes all channels and ends all commands. When this returns, the host touches no memory any more. Process context.
+    pub(crate) fn close(&self) {
+        let _closing = self.closing.lock();
+        self.dead.store(true, Relaxed);
+        self.requests.cancel();
+        if let Some(first) = self.routes.first().filter(|first| first.lost.load(Relaxed)) {
+            let link = first.link.replace(None);
+            // All who send have seen by now that the controller is dead, and nobody puts commands into the table. The
+            // device is gone with its first channel, whatever the others are: nobody need wait until they are closed.
+            self.end_all(None, &Ending::GONE);
+            drop(link);
+        }
+        // Sub-channels go before their first channel.
+        for route in self.routes.iter().rev() {
+            drop(route.link.replace(None));
+        }
+        self.end_all(None, &Ending::GONE);
+    }
+
+    /// Closes the sub-channels that the host has withdrawn; their commands are tried again on the first channel.
+    fn close_lost(&self) {
+        let _closing = self.closing.lock();
+        for (index, route) in self.routes.iter().enumerate() {
+            if !route.lost.load(Relaxed) {
+                continue;
+            }
+            for other in &self.routes {
+                if other.to.load(Relaxed) as usize == index {
+                    other.to.store(0, Relaxed);
+                }
+            }
+            drop(route.link.replace(None));
+            self.end_all(u16::try_from(index).ok(), &Ending::DISRUPTED);
+        }
+    }
+
+    /// Ends the commands that the host has got on one channel, or on any.
+    fn end_all(&self, channel: Option<u16>, ending: &Ending<'_>) {
+        self.in_flight
+            .drain(channel, |command| command.complete(ending));
+    }
+
+    /// Calls `function` with each channel that is open, in the order of their numbers.
+    pub(crate) fn for_each_link(&self, mut function: impl FnMut(usize, &Link)) {
+        for (index, route) in self.routes.iter().enumerate() {
+            let _ = route.link.with(|link| function(index, link));
+        }
+    }
+
+    /// The channel of a queue, which is `None` if nothing can be sent.
+    #[inline]
+    fn route(&self, queue: usize) -> Option<&Route> {
+        if self.dead.load(Relaxed) {
+            return None;
+        }
+        let [interrupting, _] = scsi::Driver::queues(self);
+        // Queues that are polled use the first channels once more.
+        let own = queue.checked_sub(interrupting as usize).unwrap_or(queue);
+        let to = self.routes.get(own)?.to.load(Relaxed);
+        self.routes.get(to as usize)
+    }
+
+    /// The packet of a command; `None` if the protocol has no such.
+    #[inline]
+    fn packet(command: &Command<Self>) -> Option<Packet> {
+        let direction = command.direction()?;
+        let mut flags = SrbFlags::DISABLE_SYNCH_TRANSFER;
+        match direction {
+            DataDirection::READ => flags |= SrbFlags::DATA_IN,
+            DataDirection::WRITE => flags |= SrbFlags::DATA_OUT,
+            _ => {}
+        }
+        let Address { path, target, lun } = command.address();
+        let cdb = command.cdb();
+        let mut srb = Srb {
+            length: SRB_SIZE.into(),
+            path_id: path,
+            target_id: target,
+            lun,
+            cdb_length: u8::try_from(cdb.len()).ok()?,
+            sense_info_length: SENSE_SIZE as u8,
+            data_in: direction.0,
+            data_transfer_length: command.length().into(),
+            time_out_value: HOST_TIMEOUT_S.into(),
+            ..Srb::new_zeroed()
+        };
+        if command.tagged() {
+            flags |= SrbFlags::QUEUE_ACTION_ENABLE | SrbFlags::NO_QUEUE_FREEZE;
+            srb.queue_tag = u8::MAX;
+            srb.queue_action = QueueAction::SIMPLE_TAG.0;
+        }
+        srb.srb_flags = flags.bits().into();
+        srb.cdb_or_sense
+            .get_mut(..CDB_SIZE)?
+            .get_mut(..cdb.len())?
+            .copy_from_slice(cdb);
+        Some(Packet::request(Operation::EXECUTE_SRB).with(&srb))
+    }
+
+    /// Ends a command as the host says. Softirq.
+    #[inline]
+    pub(crate) fn complete(self: &Arc<Self>, command: Command<Self>, answer: &Srb) {
+        let sent = Sent {
+            opcode: command.opcode(),
+            length: command.length(),
+            fibre_channel: false,
+        };
+        let done = completion(sent, answer);
+        if done.log != Log::Nothing {
+            self.log(&command, answer, done.log);
+        }
+        if let Some(action) = done.action {
+            self.note(Event::Lun(action, command.address()));
+        }
+        command.complete(&Ending {
+            host: done.host.0,
+            status: done.scsi.0,
+            sense: done.sense.unwrap_or_default(),
+            residual: done.residual,
+        });
+    }
+
+    /// Says that a command failed.
+    #[cold]
+    fn log(&self, command: &Command<Self>, answer: &Srb, level: Log) {
+        if moduleparam::logs(level) {
+            ratelimited!(
+                pr_warn,
+                "{}\n",
+                format_args!(
+                    "{} {}: command {:#04x} ended with SCSI {:?}, SRB {:?}",
+                    self.instance,
+                    command.address(),
+                    command.opcode(),
+                    ScsiStatus(answer.scsi_status),
+                    answer.status()
+                )
+            );
+        }
+    }
+}
+
+impl scsi::Driver for Controller {
+    type Private = Private;
+
+    #[inline]
+    fn queue(&self, command: Command<Self>, last: bool) -> Result<(), Rejected> {
+        let (Some(route), Some(packet)) = (self.route(command.queue()), Self::packet(&command))
+        else {
+            command.complete(&Ending::GONE);
+            return Ok(());
+        };
+        // Without a link the command is dropped, and so ends.
+        route
+            .link
+            .with(move |link| link.submit(&self.in_flight, command, &packet, last))
+            .unwrap_or(Ok(()))
+    }
+
+    fn commit(&self, queue: usize) {
+        if let Some(route) = self.route(queue) {
+            let _ = route.link.with(|link| link.publish());
+        }
+    }
+
+    fn poll(&self, queue: usize) -> usize {
+        self.route(queue)
+            .and_then(|route| route.link.with(|link| link.poll()))
+            .unwrap_or(0)
+    }
+
+    #[inline]
+    fn queues(&self) -> [u32; 2] {
+        let channels = self.agreed.as_ref().map_or(1, |agreed| agreed.channels);
+        [channels, self.polled.min(channels)]
+    }
+
+    fn queue_of(&self, cpu: Cpu) -> u32 {
+        let place = |cpu: Cpu| Place {
+            cpu: cpu.number(),
+            node: cpu.node(),
+        };
+        let channels = self
+            .routes
+            .iter()
+            .filter_map(|route| route.link.with(|link| place(link.channel().target_cpu())));
+        let queue = sizing::channel_of(place(cpu), channels);
+        u32::try_from(queue).unwrap_or(0)
+    }
+
+    fn patience_ms(&self) -> Option<u32> {
+        moduleparam::io_timeout_ms()
+    }
+
+    fn late(&self, address: Address) {
+        self.late.fetch_add(1, Relaxed);
+        ratelimited!(
+            pr_warn,
+            "{}\n",
+            format_args!(
+                "{} {}: a command takes long; it is waited for",
+                self.instance, address
+            )
+        );
+    }
+
+    fn reset(&self, lun: Option<Address>) -> Result {
+        let timeout = moduleparam::io_timeout_ms().unwrap_or(ANSWER_MS);
+        let packet = match lun {
+            Some(Address { path, target, lun }) => {
+                Packet::request(Operation::RESET_LUN).with(&Srb {
+                    length: SRB_SIZE.into(),
+                    path_id: path,
+                    target_id: target,
+                    lun,
+                    ..Srb::new_zeroed()
+                })
+            }
+            None => Packet::request(Operation::RESET_BUS),
+        };
+        match lun {
+            Some(lun) => say!(pr_warn, self, "{}: reset", lun),
+            None => say!(pr_warn, self, "reset"),
+        }
+        let answer = self.ask(&packet, timeout)?;
+        if !answer.is_success() {
+            return Err(EIO);
+        }
+        // The host ends the commands by answering them.
+        let mut left = timeout;
+        while self.in_flight.busy(lun) {
+            if left == 0 || self.dead.load(Relaxed) {
+                return Err(ETIMEDOUT);
+            }
+            left = left.saturating_sub(LOOK_MS);
+            fsleep(Delta::from_millis(LOOK_MS.into()));
+        }
+        Ok(())
+    }
+
+    fn give_up(&self) {
+        say!(pr_err, self, "resets do not help; given up");
+        self.close();
+    }
+
+    fn settings(&self, vendor: &[u8]) -> LunSettings {
+        let version = self.agreed.as_ref().map(|agreed| agreed.version);
+        let ours = vendor.starts_with(b"Msft");
+        LunSettings {
+            timeout_ms: moduleparam::io_timeout_ms().unwrap_or(COMMAND_MS),
+            spc_3: ours && version == Some(Version::V6_0),
+            write_same: ours && version >= Some(Version::V6_2),
+        }
+    }
+}

@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! SCSI commands of the mid-layer (`struct scsi_cmnd`): who owns them, where their data is, and how they end.
+
+use crate::scsi::{address, Driver};
+use core::marker::PhantomData;
+use core::mem;
+use core::ptr::{self, NonNull};
+use core::slice;
+use kernel::bindings;
+use kernel::dma;
+use kernel::prelude::*;
+use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed, Release};
+use scsi_bindings::{scsi_cmnd, scsi_qc_status};
+use storvsc_proto::{Address, DataDirection, Segment, Transaction};
+
+/// Bytes of a command's sense buffer (`SCSI_SENSE_BUFFERSIZE`).
+const SENSE_BUFFER_SIZE: usize = 96;
+
+/// What the mid-layer is told of a command whose device is gone (`DID_NO_CONNECT`).
+const NO_CONNECT: u8 = 0x01;
+/// Of one that failed, and nobody knows why (`DID_ERROR`).
+const ERROR: u8 = 0x07;
+/// Of one that was lost on its way, and may be tried again (`DID_TRANSPORT_DISRUPTED`).
+const TRANSPORT_DISRUPTED: u8 = 0x0e;
+
+/// A command that was given back to the mid-layer, which will queue it again.
+#[must_use]
+pub(crate) struct Rejected(());
+
+impl Rejected {
+    /// What `queuecommand` returns. All of the host's queues wait until a command ends, or for some milliseconds: the
+    /// mid-layer forgets nobody then, which it does if it is told that only the device is busy.
+    pub(crate) fn status(self) -> scsi_qc_status {
+        scsi_bindings::scsi_qc_status_SCSI_MLQUEUE_HOST_BUSY
+    }
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ending<'a> {
+    /// What became of it on the way to the device (`enum scsi_host_status`).
+    pub(crate) host: u8,
+    /// What the device says.
+    pub(crate) status: u8,
+    /// The device's account of what went wrong.
+    pub(crate) sense: &'a [u8],
+    /// How many bytes were not moved.
+    pub(crate) residual: u32,
+}
+
+impl Ending<'_> {
+    /// The device is gone.
+    pub(crate) const GONE: Self = Self::of(NO_CONNECT);
+    /// The command cannot be sent.
+    pub(crate) const FAILED: Self = Self::of(ERROR);
+    /// The channel is gone, but the device is not.
+    pub(crate) const DISRUPTED: Self = Self::of(TRANSPORT_DISRUPTED);
+
+    /// An end without a word from the device: nothing was moved.
+    const fn of(host: u8) -> Self {
+        Self {
+            host,
+            status: 0,
+            sense: &[],
+            residual: u32::MAX,
+        }
+    }
+}
+
+/// A command that the driver owns, and whose data is mapped for the device.
+///
+/// Dropping it ends it as [`Ending::GONE`].
+///
+/// # Invariants
+///
+/// The command is valid, the mid-layer has given it to the driver, and it has not been given back. It belongs to a host
+/// of a driver `T`, so that a `T::Private` is behind it. Its data is mapped.
+pub(crate) struct Command<T: Driver> {
+    /// The command.
+    raw: NonNull<scsi_cmnd>,
+    /// How many segments the data has as mapped; 0 once it has been put into a table.
+    segments: u32,
+    /// Whose it is.
+    _driver: PhantomData<T>,
+}
+
+// SAFETY: Who owns a command may use it on any CPU.
+unsafe impl<T: Driver> Send for Command<T> {}
+
+impl<T: Driver> Command<T> {
+    /// Takes a command from the mid-layer, and whether it is the last for now.
+    ///
+    /// # Safety
+    ///
+    /// `command` is valid, belongs to a host of a driver `T`, and is the driver's from here on.
+    pub(crate) unsafe fn new(command: *mut scsi_cmnd) -> Result<(Self, bool), Rejected> {
+        let raw = NonNull::new(command).ok_or(Rejected(()))?;
+        // SAFETY: By the condition of this function.
+        let (segments, last) = unsafe {
+            // CAST: Flags.
+            let last = (*command).flags as u32 & scsi_bindings::SCMD_LAST != 0;
+            (scsi_bindings::scsi_dma_map(command), last)
+        };
+        // Below zero the bounce buffers are all in use.
+        let segments = u32::try_from(segments).map_err(|_| Rejected(()))?;
+        // INVARIANT: By the condition of this function, and just mapped.
+        let command = Self {
+            raw,
+            segments,
+            _driver: PhantomData,
+        };
+        Ok((command, last))
+    }
+
+    /// The block layer's request, which is right before the command.
+    fn request(&self) -> *const bindings::request {
+        // SAFETY: By the invariant, and as the block layer lays requests out.
+        unsafe { self.raw.as_ptr().cast::<bindings::request>().sub(1) }
+    }
+
+    /// The number of the queue on which the command came.
+    pub(crate) fn queue(&self) -> usize {
+        // SAFETY: By the invariant; a request that was queued has a hardware queue.
+        unsafe { (*(*self.request()).mq_hctx).queue_num as usize }
+    }
+
+    /// The command's number, which no other of the same queue has until it ends.
+    pub(crate) fn tag(&self) -> usize {
+        // SAFETY: By the invariant.
+        usize::try_from(unsafe { (*self.request()).tag }).unwrap_or(usize::MAX)
+    }
+
+    /// The CDB.
+    pub(crate) fn cdb(&self) -> &[u8] {
+        // SAFETY: By the invariant; nobody writes to the CDB while the driver has the command.
+        unsafe {
+            let cdb = &raw const (*self.raw.as_ptr()).cmnd;
+            let size = usize::from((*self.raw.as_ptr()).cmd_len);
+            slice::from_raw_parts(cdb.cast(), size.min((*cdb).len()))
+        }
+    }
+
+    /// Its first byte.
+    pub(crate) fn opcode(&self) -> u8 {
+        // SAFETY: As in `cdb`.
+        unsafe { (*self.raw.as_ptr()).cmnd[0] }
+    }
+
+    /// Where its LUN is.
+    pub(crate) fn address(&self) -> Address {
+        // SAFETY: By the invariant; a command has a device.
+        unsafe { address((*self.raw.as_ptr()).device) }
+    }
+
+    /// Whether its LUN takes tagged commands.
+    pub(crate) fn tagged(&self) -> bool {
+        // SAFETY: As in `address`.
+        unsafe {
+            scsi_bindings::scsi_device::tagged_supported_raw((*self.raw.as_ptr()).device) != 0
+        }
+    }
+
+    /// Where its data goes; `None` if both ways.
+    pub(crate) fn direction(&self) -> Option<DataDirection> {
+        // SAFETY: By the invariant. The C enum has the size of an integer; in Rust it is one, or a wrapper of one.
+        let direction: i32 = unsafe {
+            (&raw const (*self.raw.as_ptr()).sc_data_direction)
+                .cast::<i32>()
+                .read()
+        };
+        // CAST: The values of the C enum.
+        match direction {
+            _ if direction == dma::DataDirection::ToDevice as i32 => Some(DataDirection::WRITE),
+            _ if direction == dma::DataDirection::FromDevice as i32 => Some(DataDirection::READ),
+            _ if direction == dma::DataDirection::None as i32 => Some(DataDirection::NONE),
+            _ => None,
+        }
+    }
+
+    /// Bytes of its data.
+    pub(crate) fn length(&self) -> u32 {
+        // SAFETY: By the invariant.
+        unsafe { (*self.raw.as_ptr()).sdb.length }
+    }
+
+    /// The driver's own memory in the command, and where the command's data is.
+    pub(crate) fn parts(&mut self) -> (&mut T::Private, Segments<'_>) {
+        // SAFETY: By the invariant. The private memory was initialised, and is nobody else's; the list of segments is
+        // elsewhere and stays as it is until the command ends.
+        unsafe {
+            let private = &mut *self.raw.as_ptr().add(1).cast::<T::Private>();
+            let segments = Segments {
+                next: (*self.raw.as_ptr()).sdb.table.sgl,
+                left: self.segments,
+                _command: PhantomData,
+            };
+            (private, segments)
+        }
+    }
+
+    /// Gives the command back to be queued again soon.
+    pub(crate) fn reject(self) -> Rejected {
+        // SAFETY: By the invariant.
+        unsafe { scsi_bindings::scsi_dma_unmap(self.raw.as_ptr()) };
+        mem::forget(self);
+        Rejected(())
+    }
+
+    /// Ends the command. Any context.
+    pub(crate) fn complete(self, ending: &Ending<'_>) {
+        self.end(ending);
+        mem::forget(self);
+    }
+
+    /// Ends the command; it must not be used any more.
+    fn end(&self, ending: &Ending<'_>) {
+        let command = self.raw.as_ptr();
+        // SAFETY: By the invariant. The sense buffer has the size that the mid-layer gives all of them. The command is
+        // the mid-layer's from `scsi_done` on, and both callers forget it.
+        unsafe {
+            scsi_bindings::scsi_dma_unmap(command);
+            (*command).result = i32::from(ending.host) << 16 | i32::from(ending.status);
+            (*command).resid_len = ending.residual.min((*command).sdb.length);
+            if !ending.sense.is_empty() {
+                let size = ending.sense.len().min(SENSE_BUFFER_SIZE);
+                ptr::copy_nonoverlapping(ending.sense.as_ptr(), (*command).sense_buffer, size);
+            }
+            scsi_bindings::scsi_done(command);
+        }
+    }
+}
+
+impl<T: Driver> Drop for Command<T> {
+    fn drop(&mut self) {
+        self.end(&Ending::GONE);
+    }
+}
+
+/// Where a command's data is, as the device sees it.
+///
+/// # Invariants
+///
+/// `next` is the first of at least `left` mapped segments that stay for all of `'a`.
+#[derive(Clone)]
+pub(crate) struct Segments<'a> {
+    /// The next segment.
+    next: *mut bindings::scatterlist,
+    /// How many there are.
+    left: u32,
+    /// The command that has them.
+    _command: PhantomData<&'a ()>,
+}
+
+impl Iterator for Segments<'_> {
+    type Item = Segment;
+
+    #[inline]
+    fn next(&mut self) -> Option<Segment> {
+        self.left = self.left.checked_sub(1)?;
+        // SAFETY: By the invariant; after the last one, the list is not followed.
+        unsafe {
+            let segment = Segment {
+                address: (*self.next).dma_address,
+                length: (*self.next).dma_length,
+            };
+            if self.left != 0 {
+                self.next = bindings::sg_next(self.next);
+            }
+            Some(segment)
+        }
+    }
+}
+
+/// Commands that the host has, by queue and tag.
+///
+/// No lock is needed: the block layer gives a tag to one command at a time, and whoever succeeds in changing a place's
+/// state is the one that gets the command out.
+pub(crate) struct InFlight<T: Driver> {
+    /// The places.
+    places: KVVec<Place>,
+    /// Places of each queue.
+    depth: usize,
+    /// Whose commands they are.
+    _driver: PhantomData<T>,
+}
+
+/// A place for one command.
+///
+/// # Invariants
+///
+/// While `state` is not [`FREE`] in its lower half, `command` is a command that was put here and that nobody else has.
+struct Place {
+    /// In the upper 32 bits how often the place was emptied; in the lower [`FREE`], or the number of the channel, from 1.
+    state: Atomic<u64>,
+    /// The command.
+    command: Atomic<*mut scsi_cmnd>,
+    /// Where the command's LUN is, see [`Address::index`].
+    lun: Atomic<u32>,
+}
+
+/// The state of an empty place.
+const FREE: u32 = 0;
+
+/// Takes a state apart: how often the place was emptied, and the channel's number from 1.
+fn split(state: u64) -> (u32, u32) {
+    // CAST: The halves.
+    ((state >> 32) as u32, state as u32)
+}
+
+// SAFETY: What the table has is owned by it, and commands may be used on any CPU.
+unsafe impl<T: Driver> Send for InFlight<T> {}
+// SAFETY: Commands get in by tag, which one CPU has at a time, and out by an exchange.
+unsafe impl<T: Driver> Sync for InFlight<T> {}
+
+impl<T: Driver> InFlight<T> {
+    /// A table for `depth` commands in each of `queues`. Process context.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(queues: usize, depth: usize) -> Result<Self> {
+        let count = queues.checked_mul(depth).ok_or(ENOMEM)?;
+        let mut places = KVVec::with_capacity(count, GFP_KERNEL)?;
+        for _ in 0..count {
+            let place = Place {
+                state: Atomic::new(0),
+                command: Atomic::new(ptr::null_mut()),
+                lun: Atomic::new(0),
+            };
+            places.push(place, GFP_KERNEL)?;
+        }
+        Ok(Self {
+            places,
+            depth,
+            _driver: PhantomData,
+        })
+    }
+
+    /// The bytes of the table.
+    pub(crate) fn size(&self) -> usize {
+        self.places.len().saturating_mul(mem::size_of::<Place>())
+    }
+
+    /// The place of a command, and the transaction id that it has if it is put there now; `None` if there is no such
+    /// place, or the host still has an earlier command of this queue and tag.
+    #[inline]
+    pub(crate) fn reserve(&self, command: &Command<T>) -> Option<Reserved<'_>> {
+        let tag = Some(command.tag()).filter(|tag| *tag < self.depth)?;
+        let index = command.queue().checked_mul(self.depth)?.checked_add(tag)?;
+        let place = self.places.get(index)?;
+        let (generation, channel) = split(place.state.load(Relaxed));
+        (channel == FREE).then_some(Reserved {
+            place,
+            generation,
+            // CAST: Below the number of places, of which there are less than 2^32.
+            number: index as u32,
+        })
+    }
+
+    /// Puts a command, which it was reserved for, into its place. From here on it is complete as soon as the host says so.
+    #[inline]
+    pub(crate) fn put(&self, reserved: &Reserved<'_>, channel: u16, command: Command<T>) {
+        let Reserved {
+            place, generation, ..
+        } = reserved;
+        let lun = command.address().index().unwrap_or(usize::MAX);
+        place
+            .lun
+            .store(u32::try_from(lun).unwrap_or(u32::MAX), Relaxed);
+        place.command.store(command.raw.as_ptr(), Relaxed);
+        // INVARIANT: The command is stored, and goes out of the caller's hands.
+        mem::forget(command);
+        let state = u64::from(*generation) << 32 | (u64::from(channel) + 1);
+        place.state.store(state, Release);
+    }
+
+    /// Takes a command out, if its place is in this state.
+    fn take_from(place: &Place, state: u64) -> Option<Command<T>> {
+        let (generation, channel) = split(state);
+        if channel == FREE {
+            return None;
+        }
+        let next = u64::from(generation.wrapping_add(1)) << 32;
+        place.state.cmpxchg(state, next, Full).ok()?;
+        let raw = NonNull::new(place.command.load(Relaxed))?;
+        // INVARIANT: By that of the place, and the exchange succeeded for nobody else. The next command gets in here only
+        // when this one has ended.
+        Some(Command {
+            raw,
+            segments: 0,
+            _driver: PhantomData,
+        })
+    }
+
+    /// Takes the command that the host has answered; `None` if there is none such, or it was answered before.
+    #[inline]
+    pub(crate) fn take(&self, number: u32, generation: u32) -> Option<Command<T>> {
+        let place = self.places.get(number as usize)?;
+        let state = place.state.load(Acquire);
+        if split(state).0 != generation {
+            return None;
+        }
+        Self::take_from(place, state)
+    }
+
+    /// Takes commands that were sent on this channel, or on any, and calls `end` with each.
+    pub(crate) fn drain(&self, channel: Option<u16>, mut end: impl FnMut(Command<T>)) {
+        for place in &self.places {
+            let state = place.state.load(Acquire);
+            if channel.is_none_or(|channel| split(state).1 == u32::from(channel) + 1) {
+                if let Some(command) = Self::take_from(place, state) {
+                    end(command);
+                }
+            }
+        }
+    }
+
+    /// Whether the host has commands of a LUN, or any.
+    pub(crate) fn busy(&self, lun: Option<Address>) -> bool {
+        let lun = lun.and_then(Address::index);
+        self.places.iter().any(|place| {
+            split(place.state.load(Acquire)).1 != FREE
+                && lun.is_none_or(|lun| place.lun.load(Relaxed) as usize == lun)
+        })
+    }
+}
+
+impl<T: Driver> Drop for InFlight<T> {
+    fn drop(&mut self) {
+        self.drain(None, drop);
+    }
+}
+
+/// An empty place for a certain command.
+pub(crate) struct Reserved<'a> {
+    /// The place.
+    place: &'a Place,
+    /// How often it was emptied.
+    generation: u32,
+    /// Its number.
+    number: u32,
+}
+
+impl Reserved<'_> {
+    /// The transaction id of the command.
+    pub(crate) fn id(&self) -> u64 {
+        let Self {
+            generation, number, ..
+        } = *self;
+        let place = number;
+        Transaction::Command { place, generation }.id()
+    }
+}
