@@ -122,6 +122,8 @@ class Verdicts(unittest.TestCase):
         self.assertEqual(undone(middle + "[    7.2] BUG: no\n"), [])
         self.assertEqual(undone(middle + "host: stopped after the time limit of 60 s\n"), [])
         self.assertEqual(undone("[    1.0] Oops: no\n"), [])
+        self.assertEqual(undone(middle + "host: run ended with status 1\n"), [])
+        self.assertEqual(undone(middle + "host: the guest's processor shut down\n"), ["one", "two"])
 
     def test_reboot(self):
         twice = SOUND.replace("[    7.300000]", "[    0.9] rig: up 7.3.4\n[    7.300000]")
