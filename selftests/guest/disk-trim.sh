@@ -17,7 +17,8 @@ check "the driver loads" load_storage
 check "LUN 0 appears" appears 0
 small=$(disk 0)
 check "the disk takes discards" test "$(cat "/sys/block/$small/queue/discard_max_bytes")" -gt 0
-check "it is mounted" make_and_mount "$small" /run/small -E nodiscard
+check "it is mounted" make_and_mount "$small" /run/small \
+    -E nodiscard,lazy_itable_init=0,lazy_journal_init=0
 head -c 40000000 /dev/urandom > /run/small/file
 sync
 full=$(allocated 0)
@@ -27,7 +28,8 @@ sync
 check "fstrim works" /usr/sbin/fstrim -v /run/small
 empty=$(allocated 0)
 note "the host held $full bytes, and then $empty"
-check "the host has them back" test $((full - empty)) -ge 40000000
+# The file system writes a little in between, and the host gives back whole pieces only.
+check "the host has them back" test $((full - empty)) -ge 36000000
 check "it is unmounted" umount /run/small
 rm -rf /run/small
 check "the driver unloads" unload_storage
