@@ -29,6 +29,8 @@ errnos! {
     eproto EPROTO;
     /// `EPROTONOSUPPORT`.
     eprotonosupport EPROTONOSUPPORT;
+    /// `ESTALE`.
+    estale ESTALE;
 }
 
 /// A full memory barrier between CPUs. 7.3 gave the kernel crate's function an argument.

@@ -349,6 +349,12 @@ impl ClosedChannel {
         &self.0
     }
 
+    /// What sends on the channel once it is open, for a handler, which is there before the open channel is.
+    #[must_use]
+    pub fn sender(&self) -> Sender {
+        Sender(self.0.clone())
+    }
+
     /// Opens the channel: from then on `handler` gets what comes in. Process context.
     ///
     /// # Errors
@@ -397,6 +403,24 @@ impl ClosedChannel {
 impl Drop for ClosedChannel {
     fn drop(&mut self) {
         self.0.put();
+    }
+}
+
+/// Sends on a channel for as long as it is open.
+#[derive(Clone)]
+pub struct Sender(Arc<Channel>);
+
+impl Sender {
+    /// Sends one packet. Any context.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`].
+    pub fn send(&self, packet: &OutgoingPacket<'_>) -> Result<(), SendError> {
+        self.0
+            .rings
+            .with(|rings| rings.send(&self.0, true, |batch| batch.add(packet)))
+            .ok_or(SendError::Dead)?
     }
 }
 

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The module's parameters and one-line shims; bindgen reads this file. */
+#ifndef VIRIDIAN_HV_UTILS_SHIM_H
+#define VIRIDIAN_HV_UTILS_SHIM_H
+
+#include <linux/types.h>
+
+bool rust_helper_utils_timesync_implicit(void);
+struct module *rust_helper_utils_this_module(void);
+
+#endif

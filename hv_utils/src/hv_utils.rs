@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! hv_utils.ko: the integration services, by which the host shuts the guest down, sees that it lives, tells the time,
+//! exchanges key-value pairs, has file systems frozen for a backup and copies files into the guest.
+//!
+//! Each is a device with one channel. A [`link`](mod@link) carries the messages of all but the last to a
+//! [`service`](mod@service), of which there is one file each. What the messages say is decided in the pure crate
+//! [`hv_utils_proto`].
+
+mod heartbeat;
+mod kobject;
+mod kvp;
+mod link;
+mod moduleparam;
+mod mshyperv;
+mod ptp_clock_kernel;
+mod reboot;
+mod service;
+mod shutdown;
+mod timekeeping;
+mod timesync;
+mod vss;
+
+use crate::heartbeat::Heartbeat;
+use crate::kvp::Kvp;
+use crate::link::Link;
+use crate::service::Service;
+use crate::shutdown::Shutdown;
+use crate::timesync::Timesync;
+use crate::vss::Vss;
+use hv_utils_proto as proto;
+use kernel::device::Core;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use vmbus::{class, Device};
+
+vmbus::vmbus_device_table!(
+    TABLE,
+    proto::Service,
+    [
+        (class::SHUTDOWN.id, proto::Service::Shutdown),
+        (class::TS.id, proto::Service::Timesync),
+        (class::HB.id, proto::Service::Heartbeat),
+        (class::KVP.id, proto::Service::Kvp),
+        (class::BACKUP.id, proto::Service::Vss),
+    ]
+);
+
+vmbus::module_vmbus_driver! {
+    type: HvUtils,
+    name: "hv_utils",
+    authors: ["The Viridian developers"],
+    description: "Integration services of Hyper-V",
+    license: "GPL",
+}
+
+/// The driver of services that a link carries.
+struct HvUtils;
+
+impl vmbus::Driver for HvUtils {
+    type IdInfo = proto::Service;
+    type Data<'bound> = Link;
+    const NAME: &'static CStr = c"hv_utils";
+    const ID_TABLE: vmbus::IdTable<proto::Service> = &TABLE;
+    const PROBE_ASYNCHRONOUSLY: bool = true;
+
+    fn probe<'bound>(
+        device: &'bound Device<Core<'_>>,
+        kind: Option<&'bound proto::Service>,
+    ) -> impl PinInit<Link, Error> + 'bound {
+        serve(device, kind)
+    }
+}
+
+/// Opens the channel of a device for the service that it is for.
+///
+/// # Errors
+///
+/// `ENODEV` for a service that is not a link's, and those of [`Link::open`].
+fn serve(device: &Device<Core<'_>>, kind: Option<&proto::Service>) -> Result<Link> {
+    let kind = *kind.ok_or(ENODEV)?;
+    let service: Arc<dyn Service> = match kind {
+        proto::Service::Shutdown => Arc::new(Shutdown::new(device.into()), GFP_KERNEL)?,
+        proto::Service::Heartbeat => Arc::new(Heartbeat, GFP_KERNEL)?,
+        proto::Service::Timesync => Arc::new(Timesync::new()?, GFP_KERNEL)?,
+        proto::Service::Kvp => Arc::new(Kvp::new()?, GFP_KERNEL)?,
+        proto::Service::Vss => Arc::new(Vss::new()?, GFP_KERNEL)?,
+        proto::Service::Fcopy => return Err(ENODEV),
+    };
+    Link::open(device, kind, service)
+}
