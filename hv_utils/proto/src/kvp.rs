@@ -7,6 +7,10 @@ use crate::utf16::{self, units, Chars};
 use crate::{Malformed, Version};
 use zerocopy::little_endian::{U16, U32, U64};
 
+mod daemon;
+
+pub use daemon::{Kvp, MESSAGE_SIZE};
+
 /// Message versions, the best first.
 pub const VERSIONS: [Version; 3] = [Version::new(4, 0), Version::new(3, 0), Version::new(1, 0)];
 

@@ -48,6 +48,7 @@ pub mod guest;
 pub mod heartbeat;
 pub mod kvp;
 pub mod negotiation;
+pub mod relay;
 pub mod shutdown;
 pub mod timesync;
 pub mod utf16;

@@ -2,7 +2,6 @@
 
 //! Text in fields of fixed length: UTF-16, little-endian, ended by a zero unit.
 
-use core::char;
 use zerocopy::little_endian::U16;
 use zerocopy::FromBytes as _;
 
@@ -16,7 +15,7 @@ pub struct Unpaired;
 
 /// The characters of a text that was checked.
 #[derive(Clone, Debug)]
-pub struct Chars<'a>(char::DecodeUtf16<Units<'a>>);
+pub struct Chars<'a>(core::char::DecodeUtf16<Units<'a>>);
 
 /// The units of a field up to the first zero.
 #[derive(Clone, Debug)]
@@ -47,7 +46,7 @@ impl Iterator for Chars<'_> {
 ///
 /// [`Unpaired`].
 pub fn decode(field: &[U16]) -> Result<Chars<'_>, Unpaired> {
-    let chars = char::decode_utf16(Units(field.iter()));
+    let chars = core::char::decode_utf16(Units(field.iter()));
     if chars.clone().any(|unit| unit.is_err()) {
         return Err(Unpaired);
     }
@@ -70,6 +69,50 @@ pub fn encode(text: &str, field: &mut [U16]) -> Result<usize, TooLong> {
         *to = U16::new(unit);
     }
     Ok(length)
+}
+
+/// Writes the characters of a UTF-8 text up to its first zero byte, as many as fit with an end, and zeros up to the end of
+/// the field; returns the length in units, the end included. What is no UTF-8 becomes U+FFFD.
+pub fn encode_lossy(text: &[u8], field: &mut [U16]) -> usize {
+    field.fill(U16::new(0));
+    let room = field.len().saturating_sub(1);
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+    let mut used: usize = 0;
+    for chunk in text.utf8_chunks() {
+        let replacement = (!chunk.invalid().is_empty()).then_some(char::REPLACEMENT_CHARACTER);
+        for char in chunk.valid().chars().chain(replacement) {
+            let end = used.saturating_add(char.len_utf16());
+            if end > room {
+                return used.saturating_add(1);
+            }
+            let mut units = [0; 2];
+            let units = char.encode_utf16(&mut units).iter();
+            let to = field.get_mut(used..end).unwrap_or_default();
+            for (to, unit) in to.iter_mut().zip(units) {
+                *to = U16::new(*unit);
+            }
+            used = end;
+        }
+    }
+    used.saturating_add(1)
+}
+
+/// Writes characters as UTF-8 and an end, and zeros up to the end of the field; returns the length in bytes, the end included.
+///
+/// # Errors
+///
+/// [`TooLong`], and then the start of the text is in the field.
+pub fn to_utf8(chars: impl Iterator<Item = char>, field: &mut [u8]) -> Result<usize, TooLong> {
+    field.fill(0);
+    let room = field.len().checked_sub(1).ok_or(TooLong)?;
+    let mut used: usize = 0;
+    for char in chars {
+        let end = used.saturating_add(char.len_utf8());
+        let to = field.get_mut(used..end).filter(|_| end <= room);
+        char.encode_utf8(to.ok_or(TooLong)?);
+        used = end;
+    }
+    Ok(used.saturating_add(1))
 }
 
 /// A byte field as units, if its length is even.

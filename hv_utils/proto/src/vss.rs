@@ -6,6 +6,10 @@ use crate::message::read;
 use crate::{Malformed, Version};
 use zerocopy::little_endian::U32;
 
+mod daemon;
+
+pub use daemon::{Timeouts, Vss};
+
 /// Message versions: the only one that Linux' daemon knows.
 pub const VERSIONS: [Version; 1] = [Version::new(5, 0)];
 

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the VSS daemon is asked, and whether the file systems are frozen.
+//!
+//! They are thawed when nobody else will do that any more: the channel is closed, a freeze was not answered in time, the
+//! host does not thaw in [`Timeouts::frozen`], or there is a new daemon after one that died. A daemon that dies and has none
+//! after it leaves them to the caller, see [`Vss::take_orphans`].
+
+use super::{Message, Operation, NO_AUTO_RECOVERY};
+use crate::message::read;
+use crate::relay::{Nonsense, Protocol, Verdict};
+use crate::Status;
+use zerocopy::little_endian::U32;
+use zerocopy::{FromBytes as _, IntoBytes as _};
+
+/// A registration by a daemon that waits for no greeting (`VSS_OP_REGISTER`).
+const REGISTER: u8 = 128;
+/// A registration by any other, and the greeting (`VSS_OP_REGISTER1`).
+const REGISTER1: u8 = 129;
+
+/// How long things may take, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// A freeze, which waits for all that is being written (`VSS_FREEZE_TIMEOUT`).
+    pub freeze: u64,
+    /// Any other request (`HV_UTIL_TIMEOUT`).
+    pub request: u64,
+    /// The time from a freeze to the host's thaw.
+    pub frozen: u64,
+}
+
+/// The VSS service towards its daemon.
+#[derive(Debug)]
+pub struct Vss {
+    /// How long things may take.
+    timeouts: Timeouts,
+    /// What the daemon is or was asked for the host.
+    operation: Operation,
+    /// Whether the daemon was asked to freeze, and never has thawed all since.
+    maybe_frozen: bool,
+    /// Whether the host relies on that.
+    promised: bool,
+    /// Whether what was promised did not hold, which the host learns when it thaws.
+    broken: bool,
+    /// Whether to thaw without being asked.
+    thaw_due: bool,
+    /// When to do so at the latest.
+    frozen_until: Option<u64>,
+    /// Whether the daemon went away and left something frozen.
+    orphans: bool,
+}
+
+impl Vss {
+    /// With nothing frozen.
+    #[must_use]
+    pub const fn new(timeouts: Timeouts) -> Self {
+        Self {
+            timeouts,
+            operation: Operation::THAW,
+            maybe_frozen: false,
+            promised: false,
+            broken: false,
+            thaw_due: false,
+            frozen_until: None,
+            orphans: false,
+        }
+    }
+
+    /// Whether the daemon went away and left file systems that may be frozen, for the caller to thaw. Said once.
+    #[must_use]
+    pub fn take_orphans(&mut self) -> bool {
+        core::mem::take(&mut self.orphans)
+    }
+
+    /// Whether file systems may be frozen.
+    #[must_use]
+    pub const fn maybe_frozen(&self) -> bool {
+        self.maybe_frozen
+    }
+
+    /// Thaws what may be frozen, without being asked.
+    fn thaw(&mut self) {
+        if self.maybe_frozen {
+            self.thaw_due = true;
+            self.broken |= self.promised;
+            self.frozen_until = None;
+        }
+    }
+
+    /// All is thawed. Also for a caller who has done it.
+    pub fn thawed(&mut self) {
+        self.maybe_frozen = false;
+        self.thaw_due = false;
+        self.frozen_until = None;
+    }
+
+    /// The daemon's message for an operation.
+    fn message(operation: Operation, into: &mut [u8]) -> usize {
+        let message = Message {
+            operation,
+            reserved: [0; 7],
+            flags: U32::new(0),
+        };
+        match message.write_to_prefix(into) {
+            Ok(()) => size_of::<Message>(),
+            Err(_) => 0,
+        }
+    }
+}
+
+/// The status in a daemon's answer.
+fn status(message: &[u8]) -> Status {
+    read::<U32>(message).map_or(Status::FAIL, |(status, _)| Status(status.get()))
+}
+
+/// Sets the flags in the body of an answer.
+fn set_flags(body: &mut [u8], flags: u32) {
+    if let Ok((message, _)) = Message::mut_from_prefix(body) {
+        message.flags = U32::new(flags);
+    }
+}
+
+impl Protocol for Vss {
+    const MESSAGE_SIZE: usize = size_of::<Message>();
+
+    fn register(&mut self, message: &[u8]) -> Result<bool, Nonsense> {
+        match message.first() {
+            Some(&REGISTER) => Ok(false),
+            Some(&REGISTER1) => Ok(true),
+            _ => Err(Nonsense::Registration),
+        }
+    }
+
+    fn greet(&self, into: &mut [u8]) -> usize {
+        let greeting = U32::new(u32::from(REGISTER1));
+        match greeting.write_to_prefix(into) {
+            Ok(()) => size_of::<U32>(),
+            Err(_) => 0,
+        }
+    }
+
+    fn consider(&mut self, body: &mut [u8], message: &mut [u8]) -> Verdict {
+        let Ok(request) = Message::parse(body) else {
+            return Verdict::Answer(Status::INVALID_ARGUMENT);
+        };
+        self.operation = request.operation;
+        match self.operation {
+            Operation::FREEZE | Operation::THAW | Operation::HOT_BACKUP => {
+                Self::message(self.operation, message);
+                Verdict::Ask(match self.operation {
+                    Operation::FREEZE => self.timeouts.freeze,
+                    _ => self.timeouts.request,
+                })
+            }
+            Operation::GET_DM_INFO => {
+                set_flags(body, 0);
+                Verdict::Answer(Status::OK)
+            }
+            Operation::BACKUP_COMPLETE => Verdict::Answer(Status::OK),
+            _ => Verdict::Answer(Status::NOT_SUPPORTED),
+        }
+    }
+
+    fn told(&mut self) {
+        self.maybe_frozen |= self.operation == Operation::FREEZE;
+    }
+
+    fn answered(&mut self, body: &mut [u8], message: &[u8], now: u64) -> Status {
+        let status = status(message);
+        match (self.operation, status) {
+            (Operation::FREEZE, Status::OK) => {
+                self.promised = true;
+                self.broken = false;
+                self.frozen_until = Some(now.saturating_add(self.timeouts.frozen));
+            }
+            // Some of them may be.
+            (Operation::FREEZE, _) => self.thaw(),
+            (Operation::THAW, _) => {
+                let broken = core::mem::take(&mut self.broken);
+                self.promised = false;
+                match status {
+                    Status::OK => self.thawed(),
+                    _ => self.frozen_until = Some(now.saturating_add(self.timeouts.request)),
+                }
+                if broken {
+                    return Status::FAIL;
+                }
+            }
+            (Operation::HOT_BACKUP, Status::OK) => set_flags(body, NO_AUTO_RECOVERY),
+            _ => {}
+        }
+        status
+    }
+
+    fn gave_up(&mut self) {
+        if matches!(self.operation, Operation::FREEZE | Operation::THAW) {
+            self.thaw();
+        }
+    }
+
+    fn has_own_request(&self) -> bool {
+        self.thaw_due
+    }
+
+    fn own_request(&self, into: &mut [u8]) -> usize {
+        Self::message(Operation::THAW, into)
+    }
+
+    fn own_answered(&mut self, message: &[u8], now: u64) {
+        self.thaw_due = false;
+        match status(message) {
+            Status::OK => self.thawed(),
+            // Again later.
+            _ => self.frozen_until = Some(now.saturating_add(self.timeouts.request)),
+        }
+    }
+
+    fn daemon_gone(&mut self) {
+        self.orphans |= self.maybe_frozen;
+        self.thaw();
+    }
+
+    fn host_gone(&mut self) {
+        self.thaw();
+        self.promised = false;
+        self.broken = false;
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        self.frozen_until
+    }
+
+    fn expire(&mut self, now: u64) {
+        if self.frozen_until.is_some_and(|end| end <= now) {
+            self.thaw();
+            self.frozen_until = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

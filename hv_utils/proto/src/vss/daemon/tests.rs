@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of freezing and thawing, against a daemon that really freezes something.
+
+use super::*;
+use crate::relay::{Answer, Relay};
+use proptest::prelude::*;
+use std::vec::Vec;
+
+const TIMEOUTS: Timeouts = Timeouts {
+    freeze: 900,
+    request: 30,
+    frozen: 500,
+};
+
+/// A host, a daemon and the file systems.
+struct World {
+    relay: Relay<Vss, Vec<u8>, Vec<u8>, ()>,
+    now: u64,
+    /// Whether the file systems are.
+    frozen: bool,
+    /// What the daemon works on.
+    task: Option<Operation>,
+}
+
+impl World {
+    /// Where host and daemon are there.
+    fn new() -> Self {
+        let mut world = Self {
+            relay: Relay::new(Vss::new(TIMEOUTS), std::vec![0; 12]),
+            now: 0,
+            frozen: false,
+            task: None,
+        };
+        world.start_daemon();
+        world
+    }
+
+    fn start_daemon(&mut self) {
+        assert!(self.relay.daemon_opens());
+        let mut message = [0; 12];
+        message[0] = REGISTER1;
+        self.relay.daemon_writes(&message, self.now).unwrap();
+        assert_eq!(self.relay.daemon_reads(&mut message), Some(4));
+        assert_eq!(message[..4], [129, 0, 0, 0]);
+    }
+
+    fn ask(&mut self, operation: Operation) {
+        let mut body = std::vec![0; 12];
+        Vss::message(operation, &mut body);
+        self.relay.requested(body, self.now);
+    }
+
+    /// How the oldest request ended, and the flags in its answer.
+    fn answer(&mut self) -> Option<(Status, u32)> {
+        match self.relay.next_answer()? {
+            Answer::Offer(()) => panic!("there was none"),
+            Answer::Request(body, status) => {
+                Some((status, Message::parse(&body).unwrap().flags.get()))
+            }
+        }
+    }
+
+    /// The daemon reads, and starts to work. Freezing takes effect at once.
+    fn read(&mut self) -> Option<Operation> {
+        let mut message = [0; 12];
+        self.relay.daemon_reads(&mut message)?;
+        let operation = Message::parse(&message).unwrap().operation;
+        match operation {
+            Operation::FREEZE => self.frozen = true,
+            Operation::THAW => self.frozen = false,
+            _ => {}
+        }
+        self.task = Some(operation);
+        self.task
+    }
+
+    /// The daemon answers.
+    fn write(&mut self, status: Status) {
+        if self.task.take().is_some() {
+            let mut message = [0; 12];
+            message[..4].copy_from_slice(&status.0.to_le_bytes());
+            self.relay.daemon_writes(&message, self.now).unwrap();
+        }
+    }
+
+    /// The daemon does all that it is asked.
+    fn serve(&mut self) -> Vec<Operation> {
+        self.write(Status::OK);
+        core::iter::from_fn(|| {
+            let operation = self.read()?;
+            self.write(Status::OK);
+            Some(operation)
+        })
+        .collect()
+    }
+
+    fn kill_daemon(&mut self) {
+        self.task = None;
+        self.relay.daemon_gone(self.now);
+    }
+
+    fn pass(&mut self, time: u64) {
+        self.now += time;
+        self.relay.expire(self.now);
+    }
+
+    /// Asks, and has it done.
+    fn done(&mut self, operation: Operation) -> Status {
+        self.ask(operation);
+        self.serve();
+        self.answer().unwrap().0
+    }
+}
+
+#[test]
+fn a_backup_freezes_and_thaws() {
+    let mut world = World::new();
+    world.ask(Operation::HOT_BACKUP);
+    assert_eq!(world.serve(), [Operation::HOT_BACKUP]);
+    assert_eq!(world.answer(), Some((Status::OK, NO_AUTO_RECOVERY)));
+    world.ask(Operation::GET_DM_INFO);
+    assert_eq!(world.answer(), Some((Status::OK, 0)));
+    assert_eq!(
+        (world.done(Operation::FREEZE), world.frozen),
+        (Status::OK, true)
+    );
+    assert_eq!(
+        (world.done(Operation::THAW), world.frozen),
+        (Status::OK, false)
+    );
+    assert_eq!(world.relay.deadline(), None);
+    world.ask(Operation::BACKUP_COMPLETE);
+    assert_eq!(world.answer(), Some((Status::OK, 0)));
+    for operation in [Operation::CREATE, Operation::AUTO_RECOVER, Operation(99)] {
+        world.ask(operation);
+        assert_eq!(world.answer(), Some((Status::NOT_SUPPORTED, 0)));
+    }
+    assert!(world.serve().is_empty());
+}
+
+#[test]
+fn a_refused_check_has_no_flags() {
+    let mut world = World::new();
+    world.ask(Operation::HOT_BACKUP);
+    world.read();
+    world.write(Status::FAIL);
+    assert_eq!(world.answer(), Some((Status::FAIL, 0)));
+}
+
+#[test]
+fn a_freeze_that_takes_too_long_is_undone_when_the_daemon_is_back() {
+    let mut world = World::new();
+    world.ask(Operation::FREEZE);
+    assert!(world.read().is_some());
+    world.pass(899);
+    assert_eq!(world.answer(), None);
+    world.pass(1);
+    assert_eq!(world.answer(), Some((Status::FAIL, 0)));
+    // The daemon's late answer is followed by a thaw, which no host asked for.
+    assert_eq!(
+        (world.serve(), world.frozen),
+        (std::vec![Operation::THAW], false)
+    );
+    assert_eq!(world.answer(), None);
+    // One that was never read freezes nothing.
+    world.ask(Operation::FREEZE);
+    world.pass(900);
+    assert_eq!(world.answer(), Some((Status::FAIL, 0)));
+    assert!(world.serve().is_empty());
+}
+
+#[test]
+fn a_freeze_that_fails_is_undone() {
+    let mut world = World::new();
+    world.ask(Operation::FREEZE);
+    world.read();
+    world.write(Status::FAIL);
+    assert_eq!(world.answer(), Some((Status::FAIL, 0)));
+    assert_eq!(world.serve(), [Operation::THAW]);
+    assert_eq!(world.relay.deadline(), None);
+}
+
+#[test]
+fn a_host_that_goes_away_leaves_nothing_frozen() {
+    for read in [false, true] {
+        let mut world = World::new();
+        world.ask(Operation::FREEZE);
+        if read {
+            world.serve();
+        }
+        world.relay.host_gone();
+        let thaws = if read {
+            std::vec![Operation::THAW]
+        } else {
+            std::vec![]
+        };
+        assert_eq!((world.serve(), world.frozen), (thaws, false));
+        assert_eq!(world.done(Operation::THAW), Status::OK);
+    }
+}
+
+#[test]
+fn a_host_that_forgets_to_thaw_learns_that_the_freeze_did_not_last() {
+    let mut world = World::new();
+    assert_eq!(world.done(Operation::FREEZE), Status::OK);
+    assert_eq!(world.relay.deadline(), Some(500));
+    world.pass(500);
+    assert_eq!(
+        (world.serve(), world.frozen),
+        (std::vec![Operation::THAW], false)
+    );
+    assert_eq!(world.done(Operation::THAW), Status::FAIL);
+    assert_eq!(world.done(Operation::THAW), Status::OK);
+    assert_eq!(world.done(Operation::FREEZE), Status::OK);
+    assert_eq!(world.done(Operation::THAW), Status::OK);
+}
+
+#[test]
+fn what_a_dead_daemon_leaves_frozen_is_thawed_by_the_caller_and_by_the_next_daemon() {
+    for answered in [false, true] {
+        let mut world = World::new();
+        world.ask(Operation::FREEZE);
+        world.read();
+        if answered {
+            world.write(Status::OK);
+        }
+        world.kill_daemon();
+        let status = if answered { Status::OK } else { Status::FAIL };
+        assert_eq!(world.answer(), Some((status, 0)));
+        assert!(world.relay.protocol.take_orphans());
+        assert!(!world.relay.protocol.take_orphans());
+        world.ask(Operation::THAW);
+        assert_eq!(world.answer(), Some((Status::FAIL, 0)));
+        world.start_daemon();
+        assert_eq!(
+            (world.serve(), world.frozen),
+            (std::vec![Operation::THAW], false)
+        );
+        assert!(!world.relay.protocol.maybe_frozen());
+    }
+    // A caller who could thaw says so.
+    let mut world = World::new();
+    assert_eq!(world.done(Operation::FREEZE), Status::OK);
+    world.kill_daemon();
+    world.relay.protocol.thawed();
+    world.start_daemon();
+    assert!(world.serve().is_empty());
+    // One that had nothing frozen leaves nothing.
+    let mut world = World::new();
+    world.kill_daemon();
+    assert!(!world.relay.protocol.take_orphans());
+}
+
+#[test]
+fn a_thaw_that_fails_is_tried_again() {
+    let mut world = World::new();
+    assert_eq!(world.done(Operation::FREEZE), Status::OK);
+    world.ask(Operation::THAW);
+    world.read();
+    world.write(Status::FAIL);
+    assert_eq!(world.answer(), Some((Status::FAIL, 0)));
+    for _ in 0..3 {
+        world.pass(30);
+        assert_eq!(world.read(), Some(Operation::THAW));
+        world.write(Status::FAIL);
+    }
+    world.pass(30);
+    assert_eq!(world.serve(), [Operation::THAW]);
+    assert_eq!(world.relay.deadline(), None);
+}
+
+/// What may happen.
+#[derive(Clone, Copy, Debug)]
+enum Action {
+    Ask(Operation),
+    Read,
+    Write(Status),
+    Kill,
+    Start,
+    HostGone,
+    Pass(u64),
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        3 => Just(Action::Ask(Operation::FREEZE)),
+        2 => Just(Action::Ask(Operation::THAW)),
+        1 => Just(Action::Ask(Operation::HOT_BACKUP)),
+        4 => Just(Action::Read),
+        4 => Just(Action::Write(Status::OK)),
+        1 => Just(Action::Write(Status::FAIL)),
+        1 => Just(Action::Kill),
+        2 => Just(Action::Start),
+        1 => Just(Action::HostGone),
+        2 => (0u64..1000).prop_map(Action::Pass),
+    ]
+}
+
+proptest! {
+    /// Whatever has happened: a daemon that works, or a caller where there is none, has all thawed in bounded time, once
+    /// the host asks for nothing more; and a host that is told that a freeze lasted was told the truth.
+    #[test]
+    fn nothing_stays_frozen(actions in proptest::collection::vec(action(), 0..80), host_leaves in any::<bool>()) {
+        let mut world = World::new();
+        let mut orphans = false;
+        for action in actions {
+            match action {
+                Action::Ask(operation) => world.ask(operation),
+                Action::Read => drop(world.read()),
+                Action::Write(status) => world.write(status),
+                Action::Kill => world.kill_daemon(),
+                Action::Start => {
+                    world.kill_daemon();
+                    world.start_daemon();
+                }
+                Action::HostGone => {
+                    world.relay.host_gone();
+                }
+                Action::Pass(time) => world.pass(time),
+            }
+            orphans |= world.relay.protocol.take_orphans();
+            prop_assert!(!world.frozen || world.relay.protocol.maybe_frozen(), "frozen and unknown");
+            while world.answer().is_some() {}
+        }
+        if host_leaves {
+            world.relay.host_gone();
+        }
+        if world.relay.daemon_opens() {
+            // What the caller does when it is told of orphans; it may fail, and then the next daemon has to.
+            prop_assert!(!world.frozen || orphans);
+            world.relay.daemon_gone(world.now);
+            world.start_daemon();
+        }
+        for _ in 0..10 {
+            world.serve();
+            world.pass(1000);
+        }
+        prop_assert!(!world.frozen);
+        prop_assert_eq!(world.relay.deadline(), None);
+    }
+}
