@@ -6,6 +6,9 @@
 #include <linux/types.h>
 
 bool rust_helper_utils_timesync_implicit(void);
+unsigned int rust_helper_utils_daemon_patience(void);
+unsigned int rust_helper_utils_daemon_timeout(void);
+unsigned int rust_helper_utils_freeze_timeout(void);
 struct module *rust_helper_utils_this_module(void);
 
 #endif

@@ -7,10 +7,12 @@
 //! [`service`](mod@service), of which there is one file each. What the messages say is decided in the pure crate
 //! [`hv_utils_proto`].
 
+mod daemon;
 mod heartbeat;
 mod kobject;
 mod kvp;
 mod link;
+mod miscdevice;
 mod moduleparam;
 mod mshyperv;
 mod ptp_clock_kernel;
@@ -19,15 +21,15 @@ mod service;
 mod shutdown;
 mod timekeeping;
 mod timesync;
+mod umh;
 mod vss;
+mod workqueue;
 
 use crate::heartbeat::Heartbeat;
-use crate::kvp::Kvp;
 use crate::link::Link;
 use crate::service::Service;
 use crate::shutdown::Shutdown;
 use crate::timesync::Timesync;
-use crate::vss::Vss;
 use hv_utils_proto as proto;
 use kernel::device::Core;
 use kernel::prelude::*;
@@ -83,8 +85,8 @@ fn serve(device: &Device<Core<'_>>, kind: Option<&proto::Service>) -> Result<Lin
         proto::Service::Shutdown => Arc::new(Shutdown::new(device.into()), GFP_KERNEL)?,
         proto::Service::Heartbeat => Arc::new(Heartbeat, GFP_KERNEL)?,
         proto::Service::Timesync => Arc::new(Timesync::new()?, GFP_KERNEL)?,
-        proto::Service::Kvp => Arc::new(Kvp::new()?, GFP_KERNEL)?,
-        proto::Service::Vss => Arc::new(Vss::new()?, GFP_KERNEL)?,
+        proto::Service::Kvp => kvp::new()?,
+        proto::Service::Vss => vss::new()?,
         proto::Service::Fcopy => return Err(ENODEV),
     };
     Link::open(device, kind, service)

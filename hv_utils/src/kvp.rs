@@ -1,27 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! KVP, which is not there yet: requests are refused.
+//! KVP: the host reads and writes key-value pairs and network addresses, which the daemon keeps.
 
-use crate::link::Request;
-use crate::service::Service;
+use crate::daemon::{Daemonic, Kind};
+use crate::moduleparam;
+use hv_utils_proto::kvp::Kvp;
 use kernel::prelude::*;
+use kernel::sync::Arc;
 
-/// The service.
-pub(crate) struct Kvp;
-
-impl Kvp {
-    /// The service. Process context.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    pub(crate) fn new() -> Result<Self> {
-        Ok(Self)
-    }
+impl Kind for Kvp {
+    const DEVICE: &'static CStr = c"vmbus/hv_kvp";
+    const NAME: &'static str = "kvp";
 }
 
-impl Service for Kvp {
-    fn requested(&self, request: Request) {
-        drop(request);
-    }
+/// The service. Process context.
+///
+/// # Errors
+///
+/// Those of [`Daemonic::new`].
+pub(crate) fn new() -> Result<Arc<Daemonic<Kvp>>> {
+    Daemonic::new(Kvp::new(
+        moduleparam::daemon_patience_ms(),
+        moduleparam::daemon_timeout_ms(),
+    ))
 }

@@ -1,27 +1,50 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! VSS, which is not there yet: requests are refused.
+//! VSS: the host has file systems frozen for a backup, which the daemon does.
 
-use crate::link::Request;
-use crate::service::Service;
+use crate::daemon::{Daemonic, Kind};
+use crate::{moduleparam, umh};
+use hv_core::ratelimited;
+use hv_utils_proto::vss::{Timeouts, Vss};
 use kernel::prelude::*;
+use kernel::sync::Arc;
 
-/// The service.
-pub(crate) struct Vss;
+/// Thaws whatever the daemon may have frozen. What is not frozen stays as it is, with an error that nobody needs to see.
+const THAW: &CStr = c"while read -r device folder rest; do case $device in /dev/*) \
+    fsfreeze --unfreeze \"$(printf %b \"$folder\")\" 2> /dev/null;; esac; done < /proc/mounts";
 
-impl Vss {
-    /// The service. Process context.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    pub(crate) fn new() -> Result<Self> {
-        Ok(Self)
+impl Kind for Vss {
+    const DEVICE: &'static CStr = c"vmbus/hv_vss";
+    const NAME: &'static str = "vss";
+
+    fn left_something(&mut self) -> bool {
+        self.take_orphans()
+    }
+
+    fn clean_up() {
+        ratelimited!(
+            pr_warn,
+            "vss: the daemon is gone and left file systems frozen; thawing them with fsfreeze\n"
+        );
+        if let Err(error) = umh::run_shell(THAW) {
+            ratelimited!(
+                pr_err,
+                "vss: file systems stay frozen, there is no /bin/sh: {:?}\n",
+                error
+            );
+        }
     }
 }
 
-impl Service for Vss {
-    fn requested(&self, request: Request) {
-        drop(request);
-    }
+/// The service. Process context.
+///
+/// # Errors
+///
+/// Those of [`Daemonic::new`].
+pub(crate) fn new() -> Result<Arc<Daemonic<Vss>>> {
+    Daemonic::new(Vss::new(Timeouts {
+        freeze: moduleparam::freeze_timeout_ms(),
+        request: moduleparam::daemon_timeout_ms(),
+        frozen: moduleparam::freeze_timeout_ms(),
+    }))
 }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # The host gets a single value of the guest's by its key.
 # guest: fresh
-# drivers: stock
+# drivers: viridian stock
 # hosts: hvhost
 # needs: daemons host
 # timeout: 60

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Key-value pairs through the daemon: the host's come into the guest, the guest's and what it says of itself go to the host.
 # guest: default
-# drivers: stock
+# drivers: viridian stock
 # hosts: hvhost
 # needs: daemons host
 # timeout: 90

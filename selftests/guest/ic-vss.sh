@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # The host freezes the file systems through the daemon, and thaws them.
 # guest: default
-# drivers: stock
+# drivers: viridian stock
 # hosts: hvhost
 # needs: daemons host
 # timeout: 90

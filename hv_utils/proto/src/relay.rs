@@ -16,6 +16,7 @@
 //! in case it has given up and asks again.
 
 use crate::Status;
+use core::ops::DerefMut;
 
 mod fifo;
 
@@ -189,7 +190,7 @@ pub struct Relay<P, M, R, O> {
 impl<P, M, R, O> Relay<P, M, R, O>
 where
     P: Protocol,
-    M: AsRef<[u8]> + AsMut<[u8]>,
+    M: DerefMut<Target = [u8]>,
     R: AsMut<[u8]>,
 {
     /// The state before daemon and host have come, with a buffer of [`Protocol::MESSAGE_SIZE`] bytes.
@@ -321,11 +322,10 @@ where
             return Some(self.protocol.own_request(into));
         }
         self.protocol.told();
-        let message = self.message.as_ref();
-        for (to, from) in into.iter_mut().zip(message) {
+        for (to, from) in into.iter_mut().zip(self.message.iter()) {
             *to = *from;
         }
-        Some(message.len())
+        Some(self.message.len())
     }
 
     /// When [`Self::expire`] is due.
@@ -388,7 +388,7 @@ where
             };
             let verdict = self
                 .protocol
-                .consider(request.as_mut(), self.message.as_mut());
+                .consider(request.as_mut(), &mut self.message);
             match verdict {
                 Verdict::Answer(status) => self.answer(Answer::Request(request, status)),
                 Verdict::Ask(_) if !has_daemon => {

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Services whose requests a daemon in user space answers: the pure [`Relay`] between a channel and a character device.
+//!
+//! Everything is under one lock and in process context. What the relay leaves behind, see [`Daemon::with`], is done each time
+//! that something went into it.
+
+use crate::link::{Offer, Request};
+use crate::miscdevice::{MiscDevice, Talk};
+use crate::service::Service;
+use crate::workqueue;
+use hv_core::ratelimited;
+use hv_utils_proto::relay::{Answer, Protocol, Relay};
+use kernel::bindings;
+use kernel::fs::File;
+use kernel::prelude::*;
+use kernel::sync::poll::{PollCondVar, PollTable};
+use kernel::sync::{new_mutex, Arc, ArcBorrow, Mutex};
+use kernel::time::{msecs_to_jiffies, ClockSource, Monotonic};
+use kernel::uaccess::{UserSliceReader, UserSliceWriter};
+use kernel::workqueue::{impl_has_delayed_work, new_delayed_work, DelayedWork, WorkItem};
+
+/// What a service needs beside its protocol.
+pub(crate) trait Kind: Protocol + Send + Sync + Unpin + 'static {
+    /// The device's name.
+    const DEVICE: &'static CStr;
+    /// The service's name.
+    const NAME: &'static str;
+
+    /// Whether there is something to do for [`Self::clean_up`].
+    fn left_something(&mut self) -> bool {
+        false
+    }
+
+    /// Does what a daemon should have done that is gone. Process context.
+    fn clean_up() {}
+}
+
+/// A request's body is what its answer is made in.
+impl AsMut<[u8]> for Request {
+    fn as_mut(&mut self) -> &mut [u8] {
+        self.body()
+    }
+}
+
+/// What the lock is around.
+struct State<P> {
+    /// What to do.
+    relay: Relay<P, KVVec<u8>, Request, Offer>,
+    /// For one message of the daemon.
+    message: KVVec<u8>,
+    /// When the timer is set to, in milliseconds of the monotonic clock.
+    alarm: Option<u64>,
+    /// Whether the device is gone: nothing comes any more, and nobody waits.
+    gone: bool,
+}
+
+/// What channel and character device have in common.
+#[pin_data]
+pub(crate) struct Daemon<P: Kind> {
+    /// See there.
+    #[pin]
+    state: Mutex<State<P>>,
+    /// There may be something to read.
+    #[pin]
+    readable: PollCondVar,
+    /// Something takes too long.
+    #[pin]
+    timer: DelayedWork<Daemon<P>>,
+}
+
+impl_has_delayed_work! {
+    impl{P: Kind} HasDelayedWork<Daemon<P>> for Daemon<P> { self.timer }
+}
+
+impl<P: Kind> WorkItem for Daemon<P> {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        let late = Self::with(this.as_arc_borrow(), |state, now| {
+            state.alarm = None;
+            state.relay.expire(now)
+        });
+        if late {
+            ratelimited!(pr_warn, "{}: the daemon did not answer in time\n", P::NAME);
+        }
+    }
+}
+
+impl<P: Kind> Daemon<P> {
+    /// Before anybody has come. Process context.
+    fn new(protocol: P) -> Result<Arc<Self>> {
+        let buffer = || KVVec::from_elem(0, P::MESSAGE_SIZE, GFP_KERNEL);
+        let state = State {
+            relay: Relay::new(protocol, buffer()?),
+            message: buffer()?,
+            alarm: None,
+            gone: false,
+        };
+        Arc::pin_init(
+            pin_init!(Self {
+                state <- new_mutex!(state),
+                readable <- kernel::new_poll_condvar!(),
+                timer <- new_delayed_work!("hv_utils/daemon"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Does something with the state and the time; then sends answers, wakes who reads, and sets the timer.
+    fn with<R>(this: ArcBorrow<'_, Self>, change: impl FnOnce(&mut State<P>, u64) -> R) -> R {
+        let mut guard = this.state.lock();
+        let state = &mut *guard;
+        let now = now();
+        let result = change(state, now);
+        while let Some(answer) = state.relay.next_answer() {
+            match answer {
+                Answer::Offer(offer) => offer.accept(),
+                Answer::Request(request, status) => request.answer(status),
+            }
+        }
+        let alarm = state.relay.deadline().filter(|_| !state.gone);
+        if let Some(at) = alarm.filter(|_| alarm != state.alarm) {
+            state.alarm = alarm;
+            let delay = u32::try_from(at.saturating_sub(now)).unwrap_or(u32::MAX);
+            workqueue::run_after(this.into(), msecs_to_jiffies(delay));
+        }
+        let left_something = state.relay.protocol.left_something();
+        if state.gone || state.relay.is_readable() {
+            this.readable.notify_all();
+        }
+        drop(guard);
+        if left_something {
+            P::clean_up();
+        }
+        result
+    }
+}
+
+/// Milliseconds of the monotonic clock.
+fn now() -> u64 {
+    u64::try_from(Monotonic::ktime_get() / 1_000_000).unwrap_or(0)
+}
+
+impl<P: Kind> Talk for Daemon<P> {
+    fn open(this: ArcBorrow<'_, Self>) -> Result {
+        Self::with(this, |state, _| match state.relay.daemon_opens() {
+            true => Ok(()),
+            false => Err(EBUSY),
+        })
+    }
+
+    fn release(this: ArcBorrow<'_, Self>) {
+        Self::with(this, |state, now| state.relay.daemon_gone(now));
+    }
+
+    fn read(this: ArcBorrow<'_, Self>, mut to: UserSliceWriter, wait: bool) -> Result<usize> {
+        let mut guard = this.state.lock();
+        loop {
+            let state = &mut *guard;
+            if to.len() < P::MESSAGE_SIZE {
+                return Err(EINVAL);
+            }
+            if let Some(length) = state.relay.daemon_reads(&mut state.message) {
+                to.write_slice(state.message.get(..length).unwrap_or_default())?;
+                return Ok(length);
+            }
+            if state.gone {
+                return Err(EBADF);
+            }
+            if !wait {
+                return Err(EAGAIN);
+            }
+            if this.readable.wait_interruptible(&mut guard) {
+                return Err(EINTR);
+            }
+        }
+    }
+
+    fn write(this: ArcBorrow<'_, Self>, from: UserSliceReader) -> Result {
+        // No message is that long; more is not worth the memory.
+        if from.len() != P::MESSAGE_SIZE {
+            return Err(EINVAL);
+        }
+        let mut message = KVVec::new();
+        from.read_all(&mut message, GFP_KERNEL)?;
+        Self::with(this, |state, now| {
+            let written = state.relay.daemon_writes(&message, now);
+            written.map_err(|_| if state.gone { EBADF } else { EINVAL })
+        })
+    }
+
+    fn poll(this: ArcBorrow<'_, Self>, file: &File, table: &PollTable<'_>) -> u32 {
+        table.register_wait(file, &this.readable);
+        let state = this.state.lock();
+        let mut ready = 0;
+        if state.relay.is_readable() {
+            ready |= bindings::POLLIN | bindings::POLLRDNORM;
+        }
+        if state.gone {
+            ready |= bindings::POLLERR | bindings::POLLHUP;
+        }
+        ready
+    }
+}
+
+/// A service with a character device, for as long as the channel is open.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Daemonic<P: Kind> {
+    /// What both have in common.
+    daemon: Arc<Daemon<P>>,
+    /// The device.
+    #[pin]
+    device: Mutex<Option<MiscDevice<Daemon<P>>>>,
+}
+
+impl<P: Kind> Daemonic<P> {
+    /// The service and its device. Process context.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`MiscDevice::new`].
+    pub(crate) fn new(protocol: P) -> Result<Arc<Self>> {
+        let daemon = Daemon::new(protocol)?;
+        let device = MiscDevice::new(P::DEVICE, daemon.clone())?;
+        Arc::pin_init(
+            pin_init!(Self {
+                daemon,
+                device <- new_mutex!(Some(device)),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Ends the conversation with host and daemon. May be called again.
+    fn end(&self) {
+        drop(self.device.lock().take());
+        Daemon::with(self.daemon.as_arc_borrow(), |state, _| {
+            state.gone = true;
+            state.relay.host_gone();
+        });
+        workqueue::cancel(&self.daemon);
+    }
+}
+
+impl<P: Kind> Service for Daemonic<P> {
+    fn offered(&self, offer: Offer) {
+        Daemon::with(self.daemon.as_arc_borrow(), |state, now| {
+            state.relay.offered(offer, now);
+        });
+    }
+
+    fn requested(&self, request: Request) {
+        Daemon::with(self.daemon.as_arc_borrow(), |state, now| {
+            state.relay.requested(request, now);
+        });
+    }
+
+    fn closed(&self) {
+        self.end();
+    }
+}
+
+#[pinned_drop]
+impl<P: Kind> PinnedDrop for Daemonic<P> {
+    fn drop(self: Pin<&mut Self>) {
+        self.end();
+    }
+}
