@@ -386,9 +386,7 @@ where
             let Some(mut request) = self.waiting.pop() else {
                 return;
             };
-            let verdict = self
-                .protocol
-                .consider(request.as_mut(), &mut self.message);
+            let verdict = self.protocol.consider(request.as_mut(), &mut self.message);
             match verdict {
                 Verdict::Answer(status) => self.answer(Answer::Request(request, status)),
                 Verdict::Ask(_) if !has_daemon => {

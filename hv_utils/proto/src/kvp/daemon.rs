@@ -17,8 +17,10 @@ use core::fmt::{self, Write as _};
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::IntoBytes as _;
 
-/// Bytes of a message: 7430.
-pub const MESSAGE_SIZE: usize = size_of::<Header>().saturating_add(size_of::<IpAddresses>());
+/// Bytes of a message: 7432, since the body is padded to a multiple of 4.
+pub const MESSAGE_SIZE: usize = size_of::<Header>()
+    .saturating_add(size_of::<IpAddresses>())
+    .next_multiple_of(4);
 
 /// A registration by a daemon that knows nothing of addresses (`KVP_OP_REGISTER`).
 const REGISTER: u8 = 4;

@@ -24,6 +24,9 @@ use vmbus_host::Reply;
 use vmbus_proto::Relid;
 use vmbus_ring::OutgoingPacket;
 
+#[path = "pair/daemons.rs"]
+mod daemons;
+
 /// Size of each ring in pages, its control page included: that of hv_utils, and that of uio_hv_generic for fcopy.
 fn ring_pages(service: Service) -> usize {
     match service {

@@ -66,8 +66,8 @@ fn set(key: &str, value_type: ValueType, value: &[u8]) -> Result<Pair, Status> {
 }
 
 #[test]
-fn the_sizes_are_those_of_hyperv_h() {
-    assert_eq!(MESSAGE_SIZE, 7430);
+fn a_message_has_the_size_of_that_of_hyperv_h() {
+    assert_eq!(MESSAGE_SIZE, 7432);
 }
 
 #[test]
