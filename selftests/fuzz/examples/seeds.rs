@@ -219,6 +219,59 @@ fn negotiated(service: u8, version: u8) -> Vec<u8> {
     ])
 }
 
+/// A step of `kvp_daemon` and `vss_daemon`: a packet of this type and length in the versions 3.0 and `version`.
+fn to_daemon(message_type: u8, version: u8, body: &[u8], length: u16) -> Vec<u8> {
+    let header = [
+        3,
+        0,
+        0,
+        0,
+        message_type,
+        0,
+        version,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        1,
+        3,
+        0,
+        0,
+    ];
+    let payload = join(&[&words(&[1, 0]), &header, body]);
+    let len = u8::try_from(payload.len()).unwrap_or(u8::MAX);
+    join(&[&[0, len], &payload, &length.to_le_bytes(), &[0]])
+}
+
+/// A daemon that registers, and requests of which it answers all but the last.
+fn daemon(message_type: u8, version: u8, registration: u8, requests: &[&[u8]]) -> Vec<u8> {
+    let versions = [1, 0, 1, 0, 0, 0, 0, 0, 3, 0, 0, 0, version, 0, 0, 0];
+    let mut seed = to_daemon(0, 0, &versions, 44);
+    seed.extend([2, 3, 1, registration, 0, 4]);
+    for request in requests {
+        seed.extend(to_daemon(message_type, version, request, 7456));
+        seed.extend([4, 3, 4, 0, 0, 0, 0, b'k']);
+    }
+    seed.extend(to_daemon(
+        message_type,
+        version,
+        requests.first().unwrap_or(&&[][..]),
+        7456,
+    ));
+    seed.extend([4, 7, 0xff, 0x0f, 5]);
+    seed
+}
+
+/// A body of KVP about the key "k".
+fn pair(operation: u8) -> Vec<u8> {
+    join(&[&[operation, 1, 0, 0], &words(&[1, 4, 4]), b"k\0\0\0"])
+}
+
 fn main() -> io::Result<()> {
     let Some(folder) = std::env::args().nth(1) else {
         return Err(io::Error::other("usage: seeds FOLDER"));
@@ -236,6 +289,33 @@ fn main() -> io::Result<()> {
         ("ic_packets", "kvp", negotiated(3, 4)),
         ("ic_packets", "vss", negotiated(4, 5)),
         ("ic_packets", "fcopy", negotiated(5, 1)),
+        (
+            "kvp_daemon",
+            "pairs",
+            daemon(
+                2,
+                4,
+                100,
+                &[
+                    &pair(0),
+                    &pair(1),
+                    &[2, 1, 0, 0, 4, 0, 0, 0, b'k'],
+                    &pair(3),
+                ],
+            ),
+        ),
+        ("kvp_daemon", "old", daemon(2, 3, 4, &[&pair(3)])),
+        (
+            "kvp_daemon",
+            "addresses",
+            daemon(2, 4, 100, &[&[4, 0, b'x', 0, 0, 0], &[5, 0, b'x', 0, 0, 0]]),
+        ),
+        (
+            "vss_daemon",
+            "backup",
+            daemon(5, 5, 129, &[&[5], &[6], &[2], &[3]]),
+        ),
+        ("vss_daemon", "old", daemon(5, 5, 128, &[&[6], &[5]])),
         ("ring_reader", "small", reader(2, 20)),
         ("ring_reader", "large", reader(15, 3)),
         ("ring_writer", "small", writer(4)),

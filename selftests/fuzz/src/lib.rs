@@ -16,6 +16,7 @@
 )]
 
 mod client;
+mod daemon;
 mod host;
 mod hypervisor;
 mod inflight;
@@ -45,6 +46,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("host_gpa_list", vmbus_host::sim::hostile::gpa_list),
     ("storage_packets", host::storage),
     ("ic_packets", host::integration_services),
+    ("kvp_daemon", daemon::kvp),
+    ("vss_daemon", daemon::vss),
 ];
 
 /// The target with this name.

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0
+# Key-value pairs when something goes wrong: with the daemon, on the channel, and with the channel. Whatever it is, the host
+# gets an answer or gives up, and the next request succeeds.
+# guest: default
+# drivers: viridian
+# hosts: hvhost
+# needs: daemons host
+# timeout: 300
+. ./tap.sh
+. ./stack.sh
+. ./host.sh
+. ./ic.sh
+
+load() { load_utils daemon_timeout_s=2 daemon_patience_s=2 freeze_timeout_s=2; }
+# set_pair: the host sets a pair; it waits twice as long as the driver.
+set_pair() { ask set device kvp pool external key colour value '"blue"' timeout_ms 4000; }
+# refused: it is told that it failed, by the guest.
+refused() { set_pair 2>&1 | grep -q "the guest refused"; }
+# gives RULE: one packet of the channel has something done to it; what that does to a request is another question.
+gives() {
+    host_ask "{\"command\":\"fault\",\"channel\":\"kvp\",$1}" && { set_pair || true; } &&
+        host_ask '{"command":"faults_clear"}' && within 5 set_pair
+}
+# with_version RULE VERSION: a host that offers less.
+with_version() {
+    host_ask "{\"command\":\"fault\",\"channel\":\"kvp\",\"direction\":\"to-guest\",$1}" && load && start_daemon hv_kvp_daemon &&
+        ready kvp && [ "$(versions kvp)" = "$2" ] && set_pair && kill "$daemon" && wait "$daemon"
+    unload_utils
+}
+
+plan 25
+check "the driver loads" load
+check "without a daemon the versions are agreed in the end" ready kvp
+check "and requests fail" refused
+start_daemon hv_kvp_daemon
+check "with a daemon they succeed" within 5 set_pair
+
+kill -STOP "$daemon"
+check "a daemon that sleeps: the request fails" refused
+kill -CONT "$daemon"
+check "the next one succeeds" set_pair
+check "with the same daemon" daemon_runs
+kill -STOP "$daemon"
+refused && echo done > /run/refused &
+sleep 1
+kill -KILL "$daemon"
+check "a daemon is killed: the request fails" within 1 test -e /run/refused
+start_daemon hv_kvp_daemon
+check "with a new one the next succeeds" within 5 set_pair
+
+for direction in to-guest from-guest; do
+    for action in '"drop"' '"duplicate"' '{"delay_ms":2500}' '{"truncate":30}' \
+        '{"corrupt":{"offset":28,"xor":66}}' '{"corrupt":{"offset":24,"xor":1}}'; do
+        check "$direction: $action" gives "\"direction\":\"$direction\",\"action\":$action"
+    done
+done
+
+ask rescind device kvp
+check "the host withdraws the service: the device is gone, and the daemon" within 10 sh -c "[ ! -e /dev/vmbus/hv_kvp ] && ! kill -0 $daemon"
+ask reoffer device kvp
+within 10 test -c /dev/vmbus/hv_kvp
+start_daemon hv_kvp_daemon
+check "it offers it again: it works" eval "ready kvp && set_pair"
+stop_daemons
+unload_utils
+check "version 3.0" with_version '"action":{"corrupt":{"offset":30,"xor":1}}' "3.0 3.0"
+check "version 1.0" with_version '"action":{"corrupt":{"offset":30,"xor":2}}' "3.0 1.0"
+stop_daemons
+rm -f /run/refused
+done_testing
