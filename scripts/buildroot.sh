@@ -18,7 +18,7 @@ stable)
     packages="$compile cargo clang valgrind
         linux-headers-amd64/trixie-backports linux-source/trixie-backports
         qemu-system-x86 seabios busybox-static kexec-tools util-linux
-        hyperv-daemons/trixie-backports e2fsprogs fio sg3-utils genisoimage jq" ;;
+        hyperv-daemons/trixie-backports linuxptp e2fsprogs fio sg3-utils genisoimage jq" ;;
 testing)
     suites="testing"
     packages="$compile linux-headers-amd64 linux-source" ;;

@@ -15,7 +15,7 @@ vmbus_drv/src/device.rs vmbus_drv/src/driver.rs vmbus_drv/src/isolation.rs vmbus
 vmbus_drv/src/moduleparam.rs vmbus_drv/src/mshyperv.rs vmbus_drv/src/notifier.rs vmbus_drv/src/sysfs.rs
 vmbus_drv/src/vmalloc.rs vmbus_drv/src/workqueue.rs
 hv_utils/src/kobject.rs hv_utils/src/moduleparam.rs hv_utils/src/mshyperv.rs hv_utils/src/ptp_clock_kernel.rs
-hv_utils/src/reboot.rs hv_utils/src/timekeeping.rs
+hv_utils/src/reboot.rs hv_utils/src/timekeeping.rs hv_utils/src/uio_driver.rs
 storvsc/src/moduleparam.rs storvsc/src/scsi.rs storvsc/src/scsi_cmnd.rs"
 
 code() { sed -E 's,//.*$,,' "$1"; }

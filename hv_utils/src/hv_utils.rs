@@ -8,6 +8,8 @@
 //! [`hv_utils_proto`].
 
 mod daemon;
+mod driver;
+mod fcopy;
 mod heartbeat;
 mod kobject;
 mod kvp;
@@ -21,34 +23,17 @@ mod service;
 mod shutdown;
 mod timekeeping;
 mod timesync;
+mod uio_driver;
 mod umh;
 mod vss;
 mod workqueue;
 
-use crate::heartbeat::Heartbeat;
-use crate::link::Link;
-use crate::service::Service;
-use crate::shutdown::Shutdown;
-use crate::timesync::Timesync;
-use hv_utils_proto as proto;
-use kernel::device::Core;
+use crate::driver::Services;
+use crate::fcopy::Fcopy;
+use kernel::driver::Registration;
 use kernel::prelude::*;
-use kernel::sync::Arc;
-use vmbus::{class, Device};
 
-vmbus::vmbus_device_table!(
-    TABLE,
-    proto::Service,
-    [
-        (class::SHUTDOWN.id, proto::Service::Shutdown),
-        (class::TS.id, proto::Service::Timesync),
-        (class::HB.id, proto::Service::Heartbeat),
-        (class::KVP.id, proto::Service::Kvp),
-        (class::BACKUP.id, proto::Service::Vss),
-    ]
-);
-
-vmbus::module_vmbus_driver! {
+module! {
     type: HvUtils,
     name: "hv_utils",
     authors: ["The Viridian developers"],
@@ -56,38 +41,22 @@ vmbus::module_vmbus_driver! {
     license: "GPL",
 }
 
-/// The driver of services that a link carries.
-struct HvUtils;
-
-impl vmbus::Driver for HvUtils {
-    type IdInfo = proto::Service;
-    type Data<'bound> = Link;
-    const NAME: &'static CStr = c"hv_utils";
-    const ID_TABLE: vmbus::IdTable<proto::Service> = &TABLE;
-    const PROBE_ASYNCHRONOUSLY: bool = true;
-
-    fn probe<'bound>(
-        device: &'bound Device<Core<'_>>,
-        kind: Option<&'bound proto::Service>,
-    ) -> impl PinInit<Link, Error> + 'bound {
-        serve(device, kind)
-    }
+/// The loaded module.
+#[pin_data]
+struct HvUtils {
+    /// The driver of services that a link carries.
+    #[pin]
+    _services: Registration<vmbus::Adapter<Services>>,
+    /// The driver of file copy.
+    #[pin]
+    _fcopy: Registration<vmbus::Adapter<Fcopy>>,
 }
 
-/// Opens the channel of a device for the service that it is for.
-///
-/// # Errors
-///
-/// `ENODEV` for a service that is not a link's, and those of [`Link::open`].
-fn serve(device: &Device<Core<'_>>, kind: Option<&proto::Service>) -> Result<Link> {
-    let kind = *kind.ok_or(ENODEV)?;
-    let service: Arc<dyn Service> = match kind {
-        proto::Service::Shutdown => Arc::new(Shutdown::new(device.into()), GFP_KERNEL)?,
-        proto::Service::Heartbeat => Arc::new(Heartbeat, GFP_KERNEL)?,
-        proto::Service::Timesync => Arc::new(Timesync::new()?, GFP_KERNEL)?,
-        proto::Service::Kvp => kvp::new()?,
-        proto::Service::Vss => vss::new()?,
-        proto::Service::Fcopy => return Err(ENODEV),
-    };
-    Link::open(device, kind, service)
+impl kernel::InPlaceModule for HvUtils {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _services <- Registration::new(c"hv_utils", module),
+            _fcopy <- Registration::new(c"hv_utils", module),
+        })
+    }
 }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # The host copies files into the guest through the daemon, which drives the channel itself, through UIO.
 # guest: default
-# drivers: stock
+# drivers: viridian stock
 # hosts: hvhost
 # needs: daemons host
 # timeout: 90

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # The host's heartbeats are answered, from the driver's loading to its end.
 # guest: default
-# drivers: stock
+# drivers: viridian stock
 # hosts: hvhost
 # needs: daemons host
 # timeout: 60

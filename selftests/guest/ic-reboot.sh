@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # The host asks for a reboot, and the guest resets itself in order.
 # guest: fresh
-# drivers: stock
+# drivers: viridian stock
 # hosts: hvhost
 # needs: daemons host
 # expect: end

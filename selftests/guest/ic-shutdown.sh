@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # The host asks for shutdown, and the guest powers itself off in order: the kernel runs the program that it has for that.
 # guest: fresh
-# drivers: stock
+# drivers: viridian stock
 # hosts: hvhost
 # needs: daemons host
 # expect: end

@@ -53,12 +53,13 @@ unload_driver() { if stock; then rmmod "$1"; else rmmod "$2" vmbus_drv hv_core; 
 
 # load_storage, load_utils, unload_storage, unload_utils: the drivers of storage and of the integration services.
 load_storage() { stock_module sd_mod && load_driver hv_storvsc storvsc "$@"; }
-load_utils() { load_driver hv_utils hv_utils "$@"; }
+# Ours has file copy in it, which needs UIO.
+load_utils() { { stock || stock_module uio; } && load_driver hv_utils hv_utils "$@"; }
 unload_storage() { unload_driver hv_storvsc storvsc; }
 unload_utils() { unload_driver hv_utils hv_utils; }
 
 # load_fcopy, unload_fcopy: what gives the channel of file copying to the daemon.
-load_fcopy() { load_driver uio_hv_generic hv_utils; }
+load_fcopy() { if stock; then stock_module uio_hv_generic; else load_utils; fi; }
 unload_fcopy() { unload_driver uio_hv_generic hv_utils; }
 
 # within SECONDS COMMAND...: the command succeeds sooner or later.

@@ -36,9 +36,9 @@ NEEDS = {
          "/usr/bin/sg_vpd", "/usr/bin/sg_write_same"),
     ),
     "daemons": (
-        ("hv_utils", "uio_hv_generic", "ext4", "brd", "dummy"),
+        ("hv_utils", "uio", "uio_hv_generic", "ext4", "brd", "dummy"),
         ("/usr/sbin/hv_fcopy_uio_daemon", "/usr/sbin/hv_kvp_daemon", "/usr/sbin/hv_vss_daemon", "/usr/sbin/mkfs.ext4",
-         "/usr/sbin/fsfreeze"),
+         "/usr/sbin/fsfreeze", "/usr/sbin/phc_ctl"),
     ),
 }
 # What turns L1 into a host; kvm-intel serves when L1 is not emulated by QEMU as AMD.

@@ -113,6 +113,8 @@ pub struct Channel {
     gone: Atomic<bool>,
     /// Whether a driver has it.
     taken: Atomic<bool>,
+    /// Bytes of both rings while sysfs shows a file of that size, else 0.
+    ring_file: Atomic<usize>,
     /// Its rings, while it is open.
     pub(crate) rings: RcuSlot<Arc<Rings>>,
     /// Its device. The lock is held while a driver is bound or unbound.
@@ -177,6 +179,7 @@ impl Channel {
                 target: Atomic::new(cpu.number()),
                 gone: Atomic::new(false),
                 taken: Atomic::new(false),
+                ring_file: Atomic::new(0),
                 rings: RcuSlot::new(),
                 device <- kernel::new_mutex!(DeviceState::Absent),
                 handle <- kernel::new_mutex!(None),
@@ -291,6 +294,16 @@ impl Channel {
         self.rings.with(|rings| rings.snapshot(direction))
     }
 
+    /// The size of the file `ring` in sysfs, in bytes; 0 if there is none. See [`Device::show_ring`].
+    pub(crate) fn ring_file(&self) -> usize {
+        self.ring_file.load(Relaxed)
+    }
+
+    /// Notes the size of that file.
+    pub(crate) fn set_ring_file(&self, bytes: usize) {
+        self.ring_file.store(bytes, Relaxed);
+    }
+
     /// Where its monitor is in the monitor pages, if it has one.
     pub(crate) fn monitor_position(&self) -> Option<Monitor> {
         Monitor::new(self.offer.monitor_id?)
@@ -382,7 +395,7 @@ impl Channel {
     /// An event came. Hardirq.
     fn event(self: &Arc<Self>) {
         self.counters.events.increment();
-        if self.rings.with(|rings| rings.mask_incoming()).is_some() {
+        if self.rings.with(|rings| rings.signalled()) == Some(true) {
             self.schedule_receive();
         }
     }

@@ -146,6 +146,26 @@ impl<Ctx: DeviceContext> Device<Ctx> {
             .try_for_each(|member| function(&member.channel))
     }
 
+    /// Has sysfs show a file `ring` for the first channel, as large as both of its rings, for programs that read and write
+    /// them and want to know; none for 0 bytes. Process context.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn show_ring(&self, bytes: usize) -> Result {
+        let channels = self.0.channels.lock();
+        self.0.channel.set_ring_file(bytes);
+        // Without a folder yet, the file comes with it.
+        match channels
+            .members
+            .first()
+            .and_then(|member| member.folder.as_ref())
+        {
+            Some(folder) => folder.update_ring(),
+            None => Ok(()),
+        }
+    }
+
     /// Adds a sub-channel with its folder. Process context; may be called while a driver is being bound.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 //! The folders `channels` and `channels/<relid>` of a device.
 
 use crate::channel::Channel;
-use crate::sysfs::{Constant, CHANNEL_GROUPS, CHANNEL_OPERATIONS};
+use crate::sysfs::{Constant, CHANNEL_GROUPS, CHANNEL_OPERATIONS, RING_GROUP};
 use core::ptr::{self, NonNull};
 use kernel::error::to_result;
 use kernel::prelude::*;
@@ -137,6 +137,18 @@ impl ChannelFolder {
         unsafe { bindings::kobject_uevent(object, bindings::kobject_action_KOBJ_ADD) };
         // INVARIANT: As made above; a box is never null.
         NonNull::new(node).map(Self).ok_or(ENOMEM)
+    }
+
+    /// Makes or removes the file `ring`, as [`Channel::ring_file`] says. Process context.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn update_ring(&self) -> Result {
+        // SAFETY: By the invariant the kobject is registered, and it was made with the group.
+        to_result(unsafe {
+            bindings::sysfs_update_group(self.0.as_ref().object.get(), &raw const RING_GROUP.0)
+        })
     }
 
     /// The channel whose folder a kobject is.

@@ -5,7 +5,7 @@
 use crate::channel::{Channel, Direction};
 use crate::vmalloc::{Ring, SharedPages};
 use crate::workqueue::SoftirqsOff;
-use hv_core::{ratelimited, HotplugLock, IrqLock};
+use hv_core::{ratelimited, HotplugLock, IrqLock, HV_PAGE_SIZE};
 use kernel::error::Error;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Full, Relaxed};
@@ -38,6 +38,9 @@ pub trait Handler: Send + Sync {
 
     /// The host broke a ring: nothing more comes or goes. Any context, with locks of the channel held: do not send.
     fn failed(&self) {}
+
+    /// The host signalled a channel of [`ClosedChannel::open_external`], of which nothing is received here. Hardirq.
+    fn signalled(&self) {}
 }
 
 /// Why a packet was not sent.
@@ -109,6 +112,8 @@ pub(crate) struct Rings {
     wants_room: Atomic<bool>,
     /// Whether the host broke a ring.
     broken: Atomic<bool>,
+    /// Whether others read and write the rings.
+    external: bool,
     /// Gets what comes in.
     handler: Arc<dyn Handler>,
 }
@@ -118,6 +123,7 @@ impl Rings {
     fn new(
         pages: &Arc<SharedPages>,
         options: &OpenOptions,
+        external: bool,
         handler: Arc<dyn Handler>,
     ) -> Result<Arc<Self>> {
         let out_ring = Ring::new(pages.clone(), 0, options.out_pages)?;
@@ -133,6 +139,7 @@ impl Rings {
                 in_ring,
                 wants_room: Atomic::new(false),
                 broken: Atomic::new(false),
+                external,
                 handler,
             }),
             GFP_KERNEL,
@@ -152,9 +159,15 @@ impl Rings {
         }
     }
 
-    /// Tells the host that no events are needed until the ring was read. Any context.
-    pub(crate) fn mask_incoming(&self) {
-        self.in_ring.store(Control::InterruptMask, 1);
+    /// The host signalled: says whether packets are to be taken. Hardirq.
+    pub(crate) fn signalled(&self) -> bool {
+        if self.external {
+            self.handler.signalled();
+        } else {
+            // No events are needed until the ring was read.
+            self.in_ring.store(Control::InterruptMask, 1);
+        }
+        !self.external
     }
 
     /// Takes packets from the ring, up to the budget. Softirq.
@@ -363,13 +376,51 @@ impl ClosedChannel {
     /// - `ENODEV` if the host withdrew the channel, `EIO` if it refuses, `ETIMEDOUT` if it does not answer.
     /// - `ENOMEM`.
     pub fn open(self, options: &OpenOptions, handler: Arc<dyn Handler>) -> Result<OpenChannel> {
-        let channel = self.0.clone();
         let count = options
             .out_pages
             .checked_add(options.in_pages)
             .ok_or(EINVAL)?;
-        let pages = Arc::new(SharedPages::new(count, channel.target_cpu())?, GFP_KERNEL)?;
-        let rings = Rings::new(&pages, options, handler)?;
+        let pages = SharedPages::new(count, self.0.target_cpu())?;
+        self.open_in(Arc::new(pages, GFP_KERNEL)?, options, false, handler)
+    }
+
+    /// Opens the channel for others, such as a program, who read and write the rings: the first half of `pages` is the one
+    /// to the host. `handler` is told of signals and of the rescind only. Process context.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::open`].
+    pub fn open_external(
+        self,
+        pages: &Arc<SharedPages>,
+        handler: Arc<dyn Handler>,
+    ) -> Result<ExternalChannel> {
+        let half = pages.count() / 2;
+        // What is left of the last time would be found invalid.
+        pages.clear(0, HV_PAGE_SIZE).ok_or(EINVAL)?;
+        pages
+            .clear(half.saturating_mul(HV_PAGE_SIZE), HV_PAGE_SIZE)
+            .ok_or(EINVAL)?;
+        let options = OpenOptions {
+            out_pages: half,
+            in_pages: half,
+            max_packet: 0,
+            user_data: [0; 120],
+        };
+        self.open_in(pages.clone(), &options, true, handler)
+            .map(ExternalChannel)
+    }
+
+    /// Opens the channel with rings in `pages`.
+    fn open_in(
+        self,
+        pages: Arc<SharedPages>,
+        options: &OpenOptions,
+        external: bool,
+        handler: Arc<dyn Handler>,
+    ) -> Result<OpenChannel> {
+        let channel = self.0.clone();
+        let rings = Rings::new(&pages, options, external, handler)?;
         let relid = channel.offer().relid;
         let params = OpenParams {
             ring: channel.connection.lend(relid, pages)?,
@@ -515,6 +566,31 @@ impl OpenChannel {
 impl Drop for OpenChannel {
     fn drop(&mut self) {
         self.shut();
+    }
+}
+
+/// An open channel whose rings others read and write. Dropping it closes it.
+pub struct ExternalChannel(OpenChannel);
+
+impl ExternalChannel {
+    /// Says whether the host is to signal new packets, and if so has it look for those to it. Any context.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if the channel is gone.
+    pub fn set_signals(&self, wanted: bool) -> Result {
+        let closed = self.0.closed.as_ref().ok_or(ENODEV)?;
+        if closed.0.is_gone() {
+            return Err(ENODEV);
+        }
+        let ring = &self.0.rings.in_ring;
+        ring.store(Control::InterruptMask, u32::from(!wanted));
+        if wanted {
+            // The host must not find the mask set after this signal has made it look.
+            ring.full_fence();
+            closed.0.signal_host();
+        }
+        Ok(())
     }
 }
 

@@ -21,13 +21,15 @@ use kernel::prelude::*;
 use kernel::str::as_char_ptr_in_const_context;
 use kernel::{bindings, ffi};
 
-pub(crate) use self::channel::GROUPS as CHANNEL_GROUPS;
+pub(crate) use self::channel::{GROUPS as CHANNEL_GROUPS, RING_GROUP};
 pub(crate) use self::device::{Modalias, GROUPS as DEVICE_GROUPS};
 
 /// Anyone may read it.
 pub(crate) const READ_ONLY: bindings::umode_t = 0o444;
 /// Anyone may read it, root may write it.
 pub(crate) const READ_WRITE: bindings::umode_t = 0o644;
+/// Root may do what can be done.
+const ROOT_ONLY: bindings::umode_t = 0o600;
 /// Root may write it.
 pub(crate) const WRITE_ONLY: bindings::umode_t = 0o200;
 
@@ -270,6 +272,56 @@ impl ChannelAttribute {
         let (channel, raw, this) =
             unsafe { (ChannelFolder::channel(object), &*raw, Self::of(raw)) };
         this.mode(raw, channel.offer().monitor_id.is_some())
+    }
+}
+
+/// A binary attribute of a channel that says something by its size alone.
+pub(crate) struct SizeAttribute(());
+
+impl SizeAttribute {
+    /// The attribute, for root.
+    const fn new(name: &'static CStr) -> Constant<bindings::bin_attribute> {
+        // SAFETY: All zeroes is a valid `bin_attribute`, which can neither be read nor be written.
+        let mut raw: bindings::bin_attribute = unsafe { mem::zeroed() };
+        raw.attr = attribute(name, ROOT_ONLY);
+        Constant(raw)
+    }
+
+    /// The group of the one attribute, which is not there while the size is 0.
+    const fn group(
+        list: &'static List<bindings::bin_attribute, 1>,
+    ) -> Constant<bindings::attribute_group> {
+        // SAFETY: All zeroes is a valid `attribute_group`, with nothing in it.
+        let mut group: bindings::attribute_group = unsafe { mem::zeroed() };
+        group.is_bin_visible = Some(Self::visible_callback);
+        group.bin_size = Some(Self::size_callback);
+        group.bin_attrs = list.as_ptr();
+        Constant(group)
+    }
+
+    /// The group's `is_bin_visible`.
+    extern "C" fn visible_callback(
+        object: *mut bindings::kobject,
+        raw: *const bindings::bin_attribute,
+        _index: ffi::c_int,
+    ) -> bindings::umode_t {
+        // SAFETY: The group is one of channel folders alone, and its attributes are static.
+        unsafe {
+            match ChannelFolder::channel(object).ring_file() {
+                0 => 0,
+                _ => (*raw).attr.mode,
+            }
+        }
+    }
+
+    /// The group's `bin_size`.
+    extern "C" fn size_callback(
+        object: *mut bindings::kobject,
+        _raw: *const bindings::bin_attribute,
+        _index: ffi::c_int,
+    ) -> usize {
+        // SAFETY: As for `visible_callback`.
+        unsafe { ChannelFolder::channel(object) }.ring_file()
     }
 }
 

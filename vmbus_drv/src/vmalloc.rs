@@ -98,6 +98,25 @@ impl SharedPages {
         Some(())
     }
 
+    /// Clears bytes; `None` if they are not all inside.
+    pub(crate) fn clear(&self, offset: usize, len: usize) -> Option<()> {
+        let zeroes = [0; 64];
+        let end = offset.checked_add(len)?;
+        let mut at = offset;
+        while at < end {
+            let piece = zeroes.get(..(end - at).min(zeroes.len()))?;
+            self.write(at, piece)?;
+            at += piece.len();
+        }
+        Some(())
+    }
+
+    /// Where the pages are in the kernel's address space, for those who map them into a program.
+    #[must_use]
+    pub fn address(&self) -> usize {
+        self.base.as_ptr().addr()
+    }
+
     /// The 32-bit word at `offset`, a multiple of 4; `None` if it is not inside.
     fn word(&self, offset: usize) -> Option<&Atomic<u32>> {
         self.check(offset, 4)?;

@@ -37,7 +37,8 @@ pub use self::debugfs::Files;
 pub use self::device::Device;
 pub use self::driver::{Adapter, DeviceId, Driver, IdTable};
 pub use self::open::{
-    Batch, ClosedChannel, Handler, Lent, OpenChannel, OpenOptions, Packets, SendError, Sender,
+    Batch, ClosedChannel, ExternalChannel, Handler, Lent, OpenChannel, OpenOptions, Packets,
+    SendError, Sender,
 };
 pub use self::vmalloc::SharedPages;
 pub use self::workqueue::flush;

@@ -3,7 +3,7 @@
 //! The attributes of a channel, in `/sys/bus/vmbus/devices/<instance>/channels/<relid>`.
 
 use super::device::signed;
-use super::{group, AttributeList, ChannelAttribute, Constant, Groups};
+use super::{group, AttributeList, ChannelAttribute, Constant, List, SizeAttribute};
 use crate::channel::{Channel, Direction, MonitorState};
 use crate::isolation;
 use hv_core::compat::eopnotsupp;
@@ -130,8 +130,16 @@ static ATTRIBUTES: [ChannelAttribute; 15] = {
 
 /// The attributes as the kernel wants them.
 static LIST: AttributeList<15> = AttributeList::of(&ATTRIBUTES);
-/// The group of them all. The binary attribute `ring` belongs here too once a uio driver exists.
+/// The group of them all.
 static GROUP: Constant<bindings::attribute_group> =
     group(&LIST, Some(ChannelAttribute::visible_callback));
+/// The size of both rings, while programs may use them.
+static RING: Constant<bindings::bin_attribute> = SizeAttribute::new(c"ring");
+/// The attribute as the kernel wants it.
+static RING_LIST: List<bindings::bin_attribute, 1> = List::new([&raw const RING.0]);
+/// The group of that alone, so that it can come and go.
+pub(crate) static RING_GROUP: Constant<bindings::attribute_group> =
+    SizeAttribute::group(&RING_LIST);
 /// What every channel folder has.
-pub(crate) static GROUPS: Groups = Groups::of_group(&GROUP);
+pub(crate) static GROUPS: List<bindings::attribute_group, 2> =
+    List::new([&raw const GROUP.0, &raw const RING_GROUP.0]);
