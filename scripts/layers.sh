@@ -14,8 +14,8 @@ vmbus_drv/src/acpi.rs vmbus_drv/src/bus.rs vmbus_drv/src/completion.rs vmbus_drv
 vmbus_drv/src/device.rs vmbus_drv/src/driver.rs vmbus_drv/src/isolation.rs vmbus_drv/src/kobject.rs
 vmbus_drv/src/moduleparam.rs vmbus_drv/src/mshyperv.rs vmbus_drv/src/notifier.rs vmbus_drv/src/sysfs.rs
 vmbus_drv/src/vmalloc.rs vmbus_drv/src/workqueue.rs
-hv_utils/src/kobject.rs hv_utils/src/moduleparam.rs hv_utils/src/mshyperv.rs hv_utils/src/ptp_clock_kernel.rs
-hv_utils/src/reboot.rs hv_utils/src/timekeeping.rs hv_utils/src/uio_driver.rs
+hv_utils/src/kobject.rs hv_utils/src/miscdevice.rs hv_utils/src/moduleparam.rs hv_utils/src/mshyperv.rs hv_utils/src/ptp_clock_kernel.rs
+hv_utils/src/reboot.rs hv_utils/src/timekeeping.rs hv_utils/src/uio_driver.rs hv_utils/src/umh.rs hv_utils/src/workqueue.rs
 storvsc/src/moduleparam.rs storvsc/src/scsi.rs storvsc/src/scsi_cmnd.rs"
 
 code() { sed -E 's,//.*$,,' "$1"; }
