@@ -53,7 +53,7 @@ if [ $kernels -gt 0 ] && [ "$kernel" = stable ]; then
         ${soak:---tests ^(bus|disk|host|ic)-}
     # What does not depend on the host has run on QEMU. storvsc has its turn in soak runs until it is finished.
     run "guests on hvhost, our drivers" selftests/vm/run --kernel stable --host hvhost \
-        ${soak:---tests ^(bring-up|bus-)}
+        ${soak:---tests ^(bring-up|bus-|ic-)}
 fi
 if run "prepare the testing kernel" scripts/prepare.sh testing; then
     kernels=$((kernels + 1))
