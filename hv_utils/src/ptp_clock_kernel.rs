@@ -62,8 +62,7 @@ impl<T: Clock> PtpClock<T> {
         // One byte is left for the end.
         let room = info.name.len().saturating_sub(1);
         for (to, from) in info.name.iter_mut().take(room).zip(name.to_bytes()) {
-            // CAST: A byte, whatever the sign of a character.
-            *to = *from as _;
+            *to = *from;
         }
         info.gettime64 = Some(Self::gettime64);
         info.settime64 = Some(Self::settime64);
@@ -97,7 +96,7 @@ impl<T: Clock> PtpClock<T> {
     }
 
     /// Reads the clock.
-    unsafe extern "C" fn gettime64(
+    extern "C" fn gettime64(
         info: *mut raw::ptp_clock_info,
         time: *mut bindings::timespec64,
     ) -> ffi::c_int {
@@ -113,7 +112,7 @@ impl<T: Clock> PtpClock<T> {
     }
 
     /// Refuses to set the clock: it is the host's.
-    unsafe extern "C" fn settime64(
+    extern "C" fn settime64(
         _info: *mut raw::ptp_clock_info,
         _time: *const bindings::timespec64,
     ) -> ffi::c_int {
@@ -121,20 +120,17 @@ impl<T: Clock> PtpClock<T> {
     }
 
     /// Refuses to move the clock.
-    unsafe extern "C" fn adjtime(_info: *mut raw::ptp_clock_info, _delta: i64) -> ffi::c_int {
+    extern "C" fn adjtime(_info: *mut raw::ptp_clock_info, _delta: i64) -> ffi::c_int {
         eopnotsupp().to_errno()
     }
 
     /// Refuses to change its frequency.
-    unsafe extern "C" fn adjfine(
-        _info: *mut raw::ptp_clock_info,
-        _scaled_ppm: ffi::c_long,
-    ) -> ffi::c_int {
+    extern "C" fn adjfine(_info: *mut raw::ptp_clock_info, _scaled_ppm: ffi::c_long) -> ffi::c_int {
         eopnotsupp().to_errno()
     }
 
     /// Refuses time stamps and pulses: there are none.
-    unsafe extern "C" fn enable(
+    extern "C" fn enable(
         _info: *mut raw::ptp_clock_info,
         _request: *mut raw::ptp_clock_request,
         _on: ffi::c_int,

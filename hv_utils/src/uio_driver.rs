@@ -132,33 +132,31 @@ impl<T: Operations> Uio<T> {
     }
 
     /// The kernel's `open`.
-    unsafe extern "C" fn open_callback(
+    extern "C" fn open_callback(
         info: *mut raw::uio_info,
         _inode: *mut bindings::inode,
     ) -> ffi::c_int {
         // SAFETY: The kernel calls this for devices that are registered, and not while they are being removed.
-        from_result(|| T::open(unsafe { Self::of(info) }).map(|()| 0))
+        let uio = unsafe { Self::of(info) };
+        from_result(|| T::open(uio).map(|()| 0))
     }
 
     /// The kernel's `release`.
-    unsafe extern "C" fn release_callback(
+    extern "C" fn release_callback(
         info: *mut raw::uio_info,
         _inode: *mut bindings::inode,
     ) -> ffi::c_int {
         // SAFETY: As above.
-        unsafe { Self::of(info) }.operations.release();
+        let uio = unsafe { Self::of(info) };
+        uio.operations.release();
         0
     }
 
     /// The kernel's `irqcontrol`.
-    unsafe extern "C" fn control_callback(info: *mut raw::uio_info, wanted: i32) -> ffi::c_int {
+    extern "C" fn control_callback(info: *mut raw::uio_info, wanted: i32) -> ffi::c_int {
         // SAFETY: As above.
-        from_result(|| {
-            unsafe { Self::of(info) }
-                .operations
-                .control(wanted != 0)
-                .map(|()| 0)
-        })
+        let uio = unsafe { Self::of(info) };
+        from_result(|| uio.operations.control(wanted != 0).map(|()| 0))
     }
 }
 

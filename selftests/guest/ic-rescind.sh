@@ -39,9 +39,8 @@ ptp_clock() { grep -qx hyperv /sys/class/ptp/*/clock_name; }
 no_ptp_clock() { ! ptp_clock; }
 # What has ended but was not waited for is a zombie.
 ended() { ! [ -e "/proc/$1" ] || grep -q "^State:.Z" "/proc/$1/status"; }
-frozen() { ! timeout 2 touch /run/frozen/probe; }
 
-plan 21
+plan 22
 check "the drivers load" eval "load_utils && { ! stock || load_fcopy; }"
 for service in heartbeat shutdown; do check "$service goes and comes" eval "ready $service && again $service"; done
 check "timesync is there" ready timesync
@@ -50,6 +49,7 @@ check "timesync goes" withdraw timesync
 check "and its PTP clock with it" no_ptp_clock
 check "both come" eval "back timesync && ptp_clock"
 
+within 10 test -c /dev/vmbus/hv_kvp
 start_daemon hv_kvp_daemon
 check "kvp is there" ready kvp
 check "it goes while the host lists pairs" during kvp '{"command":"enumerate","device":"kvp","pool":"auto"}'
@@ -78,8 +78,11 @@ stock_module brd rd_nr=1 rd_size=16384 && stock_module ext4 && mkfs.ext4 -q /dev
 mkdir -p /run/frozen && mount -t ext4 /dev/ram0 /run/frozen
 start_daemon hv_vss_daemon
 ready vss && ask freeze device vss > /dev/null
-check "vss goes while file systems are frozen" eval "frozen && withdraw vss"
-check "they are thawed" within 20 touch /run/frozen/after
+touch /run/frozen/during &
+sleep 1
+check "file systems are frozen" eval "! test -e /run/frozen/during"
+check "vss goes meanwhile" withdraw vss
+check "they are thawed" within 20 test -e /run/frozen/during
 kill "$daemon" 2> /dev/null
 umount /run/frozen
 rmdir /run/frozen
