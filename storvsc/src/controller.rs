@@ -18,11 +18,12 @@ use kernel::time::delay::fsleep;
 use kernel::time::{ClockSource, Delta, Monotonic};
 use kernel::workqueue::{impl_has_work, new_work, system_long, Work, WorkItem};
 use storvsc_proto::lun::{IDE_LUNS, LUNS, PATHS, TARGETS};
+use storvsc_proto::recovery::LOOK_MS;
 use storvsc_proto::sizing::{self, Place};
 use storvsc_proto::{
-    completion, create_sub_channels, Action, Address, DataDirection, Handshake, Log, Operation,
-    Packet, QueueAction, ScsiStatus, Sent, Srb, SrbFlags, Step, Version, Wishes, CDB_SIZE,
-    SENSE_SIZE, SRB_SIZE,
+    completion, create_sub_channels, Action, Address, DataDirection, Handshake, Late, Log,
+    Operation, Packet, Progress, QueueAction, Reset, ScsiStatus, Sent, Srb, SrbFlags, Step,
+    Version, Wishes, CDB_SIZE, SENSE_SIZE, SRB_SIZE,
 };
 use vmbus::{Channel, Device, Guid, Reply, SendError};
 use zerocopy::{FromZeros, IntoBytes};
@@ -39,9 +40,6 @@ const COMMAND_MS: u32 = 180_000;
 
 /// What the host is told that a command may take, in seconds.
 const HOST_TIMEOUT_S: u32 = 60;
-
-/// Between two looks whether the host has given commands back, in milliseconds.
-const LOOK_MS: u32 = 10;
 
 /// The work item that follows what happens to LUNs.
 const EVENTS: u64 = 0;
@@ -378,6 +376,12 @@ impl Controller {
 
     /// The mid-layer knows the controller: LUNs can be looked for.
     pub(crate) fn found(self: &Arc<Self>, luns: Luns) {
+        self.luns.populate(luns);
+        self.note(Event::Scan);
+    }
+
+    /// Looks for LUNs.
+    fn scan(&self, luns: &Luns) {
         match self.kind {
             Kind::Scsi => luns.scan(),
             Kind::Ide => {
@@ -388,16 +392,6 @@ impl Controller {
                     say!(pr_err, self, "no disk {}: {:?}", target, error);
                 }
             }
-        }
-        self.luns.populate(luns);
-        // What happened meanwhile.
-        self.follow_events();
-    }
-
-    /// Looks for LUNs.
-    fn scan(&self, luns: &Luns) {
-        if self.kind == Kind::Scsi {
-            luns.scan();
         }
     }
 
@@ -635,54 +629,44 @@ impl scsi::Driver for Controller {
         u32::try_from(queue).unwrap_or(0)
     }
 
-    fn patience_ms(&self) -> Option<u32> {
-        moduleparam::io_timeout_ms()
-    }
-
-    fn late(&self, address: Address) {
+    fn late(self: &Arc<Self>, address: Address, age_ms: u64) -> Late {
+        let leaving = self.stopping.load(Relaxed);
+        let late = Late::of(age_ms, moduleparam::io_timeout_ms(), leaving);
         self.late.fetch_add(1, Relaxed);
+        let what = match late {
+            Late::Wait => "it is waited for",
+            Late::Reset => "it is ended by a reset",
+            Late::Close => "it is not waited for, since the controller is removed",
+        };
         ratelimited!(
             pr_warn,
             "{}\n",
             format_args!(
-                "{} {}: a command takes long; it is waited for",
-                self.instance, address
+                "{} {}: a command takes long; {}",
+                self.instance, address, what
             )
         );
+        if late == Late::Close {
+            self.broken();
+        }
+        late
     }
 
     fn reset(&self, lun: Option<Address>) -> Result {
         let timeout = moduleparam::io_timeout_ms().unwrap_or(ANSWER_MS);
-        let packet = match lun {
-            Some(Address { path, target, lun }) => {
-                Packet::request(Operation::RESET_LUN).with(&Srb {
-                    length: SRB_SIZE.into(),
-                    path_id: path,
-                    target_id: target,
-                    lun,
-                    ..Srb::new_zeroed()
-                })
-            }
-            None => Packet::request(Operation::RESET_BUS),
-        };
         match lun {
             Some(lun) => say!(pr_warn, self, "{}: reset", lun),
             None => say!(pr_warn, self, "reset"),
         }
-        let answer = self.ask(&packet, timeout)?;
-        if !answer.is_success() {
-            return Err(EIO);
-        }
-        // The host ends the commands by answering them.
-        let mut left = timeout;
-        while self.in_flight.busy(lun) {
-            if left == 0 || self.dead.load(Relaxed) {
-                return Err(ETIMEDOUT);
+        let answer = self.ask(&Reset::request(lun), timeout)?;
+        let mut reset = Reset::answered(&answer, timeout).ok_or(EIO)?;
+        loop {
+            match reset.progress(self.in_flight.busy(lun), self.dead.load(Relaxed)) {
+                Progress::Look => fsleep(Delta::from_millis(LOOK_MS.into())),
+                Progress::Done => return Ok(()),
+                Progress::Failed => return Err(ETIMEDOUT),
             }
-            left = left.saturating_sub(LOOK_MS);
-            fsleep(Delta::from_millis(LOOK_MS.into()));
         }
-        Ok(())
     }
 
     fn give_up(&self) {

@@ -11,7 +11,7 @@ use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::Arc;
 use kernel::time::{ClockSource, Monotonic};
 use storvsc_proto::histogram::{self, BUCKETS};
-use storvsc_proto::{Operation, Packet, PageNumbers, Transaction};
+use storvsc_proto::{Incoming, Packet, PageNumbers};
 use vmbus::gpa::{self, GpaDirect};
 use vmbus::{
     Batch, Channel, ClosedChannel, Handler, OpenChannel, OpenOptions, OutgoingPacket, Packets,
@@ -96,8 +96,9 @@ pub(crate) struct Port {
 
 impl Port {
     /// The host has answered a command.
-    fn answered(&self, place: u32, generation: u32, packet: &Packet) {
-        let Some(mut command) = self.controller.in_flight.take(place, generation) else {
+    fn answered(&self, place: u32, generation: u32, answer: Option<&Packet>) {
+        let in_flight = &self.controller.in_flight;
+        let Some(mut command) = in_flight.take(place, generation, self.index) else {
             self.statistics.unknown.count_alone();
             return;
         };
@@ -110,33 +111,33 @@ impl Port {
                 count.count_alone();
             }
         }
-        self.controller.complete(command, &packet.payload());
+        match answer {
+            Some(answer) => self.controller.complete(command, &answer.payload()),
+            None => {
+                self.statistics.nonsense.count_alone();
+                command.complete(&Ending::FAILED);
+            }
+        }
     }
 }
 
 impl Handler for Port {
     fn receive(&self, packets: &mut Packets<'_>) {
         while let Some(received) = packets.take() {
-            let Some(packet) = Packet::parse(received.payload) else {
-                self.statistics.nonsense.count_alone();
-                continue;
-            };
-            match (
-                Transaction::from_id(received.transaction_id),
-                packet.operation(),
-            ) {
-                (Transaction::Command { place, generation }, Operation::COMPLETE_IO) => {
-                    self.answered(place, generation, &packet);
-                }
-                (Transaction::Control { generation }, _) => {
-                    if !self.controller.requests.answer(generation, packet) {
+            match Incoming::sort(received.transaction_id, received.payload) {
+                Incoming::Command {
+                    place,
+                    generation,
+                    answer,
+                } => self.answered(place, generation, answer.as_ref()),
+                Incoming::Control { generation, answer } => {
+                    // The driver's own requests go by the first channel.
+                    if self.index != 0 || !self.controller.requests.answer(generation, answer) {
                         self.statistics.unknown.count_alone();
                     }
                 }
-                (Transaction::Unsolicited, Operation::ENUMERATE_BUS | Operation::REMOVE_DEVICE) => {
-                    self.controller.note(Event::Scan)
-                }
-                _ => self.statistics.nonsense.count_alone(),
+                Incoming::LunsChanged => self.controller.note(Event::Scan),
+                Incoming::Nonsense => self.statistics.nonsense.count_alone(),
             }
         }
     }

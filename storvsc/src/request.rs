@@ -7,7 +7,7 @@ use kernel::prelude::*;
 use kernel::sync::{new_mutex, Arc, Mutex};
 use kernel::time::delay::fsleep;
 use kernel::time::Delta;
-use storvsc_proto::{Packet, Transaction};
+use storvsc_proto::{Control, Packet};
 use vmbus::{Reply, SendError};
 
 /// How long the ring may stay full, in milliseconds.
@@ -16,31 +16,23 @@ const ROOM_MS: u32 = 10_000;
 /// Between two looks whether the ring has room, in milliseconds.
 const LOOK_MS: u32 = 10;
 
-/// A request on the way.
-struct Pending {
-    /// Which one it is.
-    generation: u32,
-    /// Gets the answer; `None` if there will be none.
-    reply: Arc<Reply<Option<Packet>>>,
-}
-
 /// The requests of one controller.
 #[pin_data]
 pub(crate) struct Requests {
-    /// The number of the last request. Held while there is one.
+    /// Held while there is a request.
     #[pin]
-    turn: Mutex<u32>,
-    /// The request on the way.
+    turn: Mutex<()>,
+    /// The request on the way, and what gets the answer; `None` if there will be none.
     #[pin]
-    pending: IrqLock<Option<Pending>>,
+    pending: IrqLock<Control<Arc<Reply<Option<Packet>>>>>,
 }
 
 impl Requests {
     /// No requests.
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            turn <- new_mutex!(0),
-            pending <- hv_core::new_irq_lock!(None),
+            turn <- new_mutex!(()),
+            pending <- hv_core::new_irq_lock!(Control::new()),
         })
     }
 
@@ -54,18 +46,12 @@ impl Requests {
         timeout_ms: u32,
         send: impl Fn(u64) -> Result<(), SendError>,
     ) -> Result<Packet> {
-        let mut turn = self.turn.lock();
-        *turn = turn.wrapping_add(1);
-        let generation = *turn;
+        let _turn = self.turn.lock();
         let reply = Reply::new()?;
-        let id = Transaction::Control { generation }.id();
-        *self.pending.lock() = Some(Pending {
-            generation,
-            reply: reply.clone(),
-        });
+        let id = self.pending.lock().begin(reply.clone());
         let sent = Self::send(|| send(id));
         let answer = sent.map(|()| reply.wait(timeout_ms));
-        let pending = self.pending.lock().take();
+        let pending = self.pending.lock().give_up();
         drop(pending);
         answer?.ok_or(ETIMEDOUT)?.ok_or(ENODEV)
     }
@@ -85,23 +71,18 @@ impl Requests {
 
     /// The host has answered; whether anybody had asked. Any context.
     pub(crate) fn answer(&self, generation: u32, packet: Packet) -> bool {
-        let mut pending = self.pending.lock();
-        if pending
-            .as_ref()
-            .is_none_or(|pending| pending.generation != generation)
-        {
-            return false;
+        let waiting = self.pending.lock().answered(generation);
+        if let Some(reply) = &waiting {
+            reply.complete(Some(packet));
         }
-        if let Some(pending) = pending.take() {
-            pending.reply.complete(Some(packet));
-        }
-        true
+        waiting.is_some()
     }
 
     /// The host will not answer any more. Any context.
     pub(crate) fn cancel(&self) {
-        if let Some(pending) = &*self.pending.lock() {
-            pending.reply.complete(None);
+        let waiting = self.pending.lock().give_up();
+        if let Some(reply) = waiting {
+            reply.complete(None);
         }
     }
 }

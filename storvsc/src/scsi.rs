@@ -23,6 +23,7 @@ use scsi_bindings::{
     scsi_timeout_action, Scsi_Host,
 };
 use storvsc_proto::lun::{geometry, Address};
+use storvsc_proto::Late;
 use zerocopy::FromZeros;
 
 /// How a reset ended, as the mid-layer names it (`enum scsi_disposition`): it helped.
@@ -68,11 +69,8 @@ pub(crate) trait Driver: Send + Sync + Sized + 'static {
     /// Which queue that interrupts the commands of a CPU go to.
     fn queue_of(&self, cpu: Cpu) -> u32;
 
-    /// How long a command may take in milliseconds, before resets are tried; `None` if for ever. Process context.
-    fn patience_ms(&self) -> Option<u32>;
-
-    /// A command of a LUN takes long, and is waited for. Process context.
-    fn late(&self, address: Address);
+    /// A command of a LUN takes long, since so many milliseconds; what to do about it. Process context.
+    fn late(self: &Arc<Self>, address: Address, age_ms: u64) -> Late;
 
     /// Ends all commands of a LUN, or of the controller, and returns once the host has none of them any more. Process
     /// context.
@@ -254,21 +252,18 @@ impl<T: Driver> Template<T> {
     /// Says what to do with a command that takes long.
     extern "C" fn timed_out(command: *mut scsi_cmnd) -> scsi_timeout_action {
         // SAFETY: The mid-layer passes a command of ours, whose memory and device stay meanwhile.
-        let (driver, address, age) = unsafe {
+        let (driver, address, age_ms) = unsafe {
             let age = bindings::jiffies.wrapping_sub((*command).jiffies_at_alloc);
-            (Self::driver_of(command), address((*command).device), age)
+            // CAST: The same size.
+            let age_ms = bindings::jiffies64_to_msecs(age as u64);
+            (Self::driver_of(command), address((*command).device), age_ms)
         };
         let Some(driver) = driver else {
             return scsi_bindings::scsi_timeout_action_SCSI_EH_NOT_HANDLED;
         };
-        match driver.patience_ms() {
-            Some(limit) if age >= msecs_to_jiffies(limit) => {
-                scsi_bindings::scsi_timeout_action_SCSI_EH_NOT_HANDLED
-            }
-            _ => {
-                driver.late(address);
-                scsi_bindings::scsi_timeout_action_SCSI_EH_RESET_TIMER
-            }
+        match driver.late(address, age_ms) {
+            Late::Reset => scsi_bindings::scsi_timeout_action_SCSI_EH_NOT_HANDLED,
+            Late::Wait | Late::Close => scsi_bindings::scsi_timeout_action_SCSI_EH_RESET_TIMER,
         }
     }
 

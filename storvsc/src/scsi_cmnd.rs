@@ -10,9 +10,9 @@ use core::slice;
 use kernel::bindings;
 use kernel::dma;
 use kernel::prelude::*;
-use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed, Release};
+use kernel::sync::atomic::{Atomic, Relaxed};
 use scsi_bindings::{scsi_cmnd, scsi_qc_status};
-use storvsc_proto::{Address, DataDirection, Segment, Transaction};
+use storvsc_proto::{Address, DataDirection, Place, Segment, Transaction};
 
 /// Bytes of a command's sense buffer (`SCSI_SENSE_BUFFERSIZE`).
 const SENSE_BUFFER_SIZE: usize = 96;
@@ -274,38 +274,26 @@ impl Iterator for Segments<'_> {
 
 /// Commands that the host has, by queue and tag.
 ///
-/// No lock is needed: the block layer gives a tag to one command at a time, and whoever succeeds in changing a place's
-/// state is the one that gets the command out.
+/// No lock is needed: the block layer gives a tag to one command at a time, and [`Place`] says who gets a command out.
 pub(crate) struct InFlight<T: Driver> {
     /// The places.
-    places: KVVec<Place>,
+    slots: KVVec<Slot>,
     /// Places of each queue.
     depth: usize,
     /// Whose commands they are.
     _driver: PhantomData<T>,
 }
 
-/// A place for one command.
+/// A place and its command.
 ///
 /// # Invariants
 ///
-/// While `state` is not [`FREE`] in its lower half, `command` is a command that was put here and that nobody else has.
-struct Place {
-    /// In the upper 32 bits how often the place was emptied; in the lower [`FREE`], or the number of the channel, from 1.
-    state: Atomic<u64>,
+/// While there is a command in `place`, `command` is one that was put here and that nobody else has.
+struct Slot {
+    /// The place.
+    place: Place,
     /// The command.
     command: Atomic<*mut scsi_cmnd>,
-    /// Where the command's LUN is, see [`Address::index`].
-    lun: Atomic<u32>,
-}
-
-/// The state of an empty place.
-const FREE: u32 = 0;
-
-/// Takes a state apart: how often the place was emptied, and the channel's number from 1.
-fn split(state: u64) -> (u32, u32) {
-    // CAST: The halves.
-    ((state >> 32) as u32, state as u32)
 }
 
 // SAFETY: What the table has is owned by it, and commands may be used on any CPU.
@@ -321,17 +309,16 @@ impl<T: Driver> InFlight<T> {
     /// `ENOMEM`.
     pub(crate) fn new(queues: usize, depth: usize) -> Result<Self> {
         let count = queues.checked_mul(depth).ok_or(ENOMEM)?;
-        let mut places = KVVec::with_capacity(count, GFP_KERNEL)?;
-        for _ in 0..count {
-            let place = Place {
-                state: Atomic::new(0),
+        let mut slots = KVVec::with_capacity(count, GFP_KERNEL)?;
+        for number in 0..u32::try_from(count)? {
+            let slot = Slot {
+                place: Place::new(number),
                 command: Atomic::new(ptr::null_mut()),
-                lun: Atomic::new(0),
             };
-            places.push(place, GFP_KERNEL)?;
+            slots.push(slot, GFP_KERNEL)?;
         }
         Ok(Self {
-            places,
+            slots,
             depth,
             _driver: PhantomData,
         })
@@ -339,7 +326,7 @@ impl<T: Driver> InFlight<T> {
 
     /// The bytes of the table.
     pub(crate) fn size(&self) -> usize {
-        self.places.len().saturating_mul(mem::size_of::<Place>())
+        self.slots.len().saturating_mul(mem::size_of::<Slot>())
     }
 
     /// The place of a command, and the transaction id that it has if it is put there now; `None` if there is no such
@@ -348,11 +335,10 @@ impl<T: Driver> InFlight<T> {
     pub(crate) fn reserve(&self, command: &Command<T>) -> Option<Reserved<'_>> {
         let tag = Some(command.tag()).filter(|tag| *tag < self.depth)?;
         let index = command.queue().checked_mul(self.depth)?.checked_add(tag)?;
-        let place = self.places.get(index)?;
-        let (generation, channel) = split(place.state.load(Relaxed));
-        (channel == FREE).then_some(Reserved {
-            place,
-            generation,
+        let slot = self.slots.get(index)?;
+        Some(Reserved {
+            slot,
+            generation: slot.place.free()?,
             // CAST: Below the number of places, of which there are less than 2^32.
             number: index as u32,
         })
@@ -361,31 +347,19 @@ impl<T: Driver> InFlight<T> {
     /// Puts a command, which it was reserved for, into its place. From here on it is complete as soon as the host says so.
     #[inline]
     pub(crate) fn put(&self, reserved: &Reserved<'_>, channel: u16, command: Command<T>) {
-        let Reserved {
-            place, generation, ..
-        } = reserved;
-        let lun = command.address().index().unwrap_or(usize::MAX);
-        place
-            .lun
-            .store(u32::try_from(lun).unwrap_or(u32::MAX), Relaxed);
-        place.command.store(command.raw.as_ptr(), Relaxed);
+        let address = command.address();
+        let slot = reserved.slot;
+        slot.command.store(command.raw.as_ptr(), Relaxed);
         // INVARIANT: The command is stored, and goes out of the caller's hands.
         mem::forget(command);
-        let state = u64::from(*generation) << 32 | (u64::from(channel) + 1);
-        place.state.store(state, Release);
+        slot.place.put(reserved.generation, channel, address);
     }
 
-    /// Takes a command out, if its place is in this state.
-    fn take_from(place: &Place, state: u64) -> Option<Command<T>> {
-        let (generation, channel) = split(state);
-        if channel == FREE {
-            return None;
-        }
-        let next = u64::from(generation.wrapping_add(1)) << 32;
-        place.state.cmpxchg(state, next, Full).ok()?;
-        let raw = NonNull::new(place.command.load(Relaxed))?;
-        // INVARIANT: By that of the place, and the exchange succeeded for nobody else. The next command gets in here only
-        // when this one has ended.
+    /// The command that was in a place, for who has taken it.
+    fn command(slot: &Slot) -> Option<Command<T>> {
+        let raw = NonNull::new(slot.command.load(Relaxed))?;
+        // INVARIANT: By that of the slot, and nobody else has taken the command. The next one gets in here only when this
+        // one has ended.
         Some(Command {
             raw,
             segments: 0,
@@ -393,36 +367,23 @@ impl<T: Driver> InFlight<T> {
         })
     }
 
-    /// Takes the command that the host has answered; `None` if there is none such, or it was answered before.
+    /// Takes the command that the host has answered on a channel; `None` if there is none such, or it was answered before.
     #[inline]
-    pub(crate) fn take(&self, number: u32, generation: u32) -> Option<Command<T>> {
-        let place = self.places.get(number as usize)?;
-        let state = place.state.load(Acquire);
-        if split(state).0 != generation {
-            return None;
-        }
-        Self::take_from(place, state)
+    pub(crate) fn take(&self, number: u32, generation: u32, channel: u16) -> Option<Command<T>> {
+        let slot = self.slots.get(number as usize)?;
+        let taken = slot.place.take(generation, channel);
+        taken.then(|| Self::command(slot)).flatten()
     }
 
     /// Takes commands that were sent on this channel, or on any, and calls `end` with each.
-    pub(crate) fn drain(&self, channel: Option<u16>, mut end: impl FnMut(Command<T>)) {
-        for place in &self.places {
-            let state = place.state.load(Acquire);
-            if channel.is_none_or(|channel| split(state).1 == u32::from(channel) + 1) {
-                if let Some(command) = Self::take_from(place, state) {
-                    end(command);
-                }
-            }
-        }
+    pub(crate) fn drain(&self, channel: Option<u16>, end: impl FnMut(Command<T>)) {
+        let lost = self.slots.iter().filter(|slot| slot.place.drain(channel));
+        lost.filter_map(Self::command).for_each(end);
     }
 
     /// Whether the host has commands of a LUN, or any.
     pub(crate) fn busy(&self, lun: Option<Address>) -> bool {
-        let lun = lun.and_then(Address::index);
-        self.places.iter().any(|place| {
-            split(place.state.load(Acquire)).1 != FREE
-                && lun.is_none_or(|lun| place.lun.load(Relaxed) as usize == lun)
-        })
+        self.slots.iter().any(|slot| slot.place.is_busy(lun))
     }
 }
 
@@ -435,15 +396,16 @@ impl<T: Driver> Drop for InFlight<T> {
 /// An empty place for a certain command.
 pub(crate) struct Reserved<'a> {
     /// The place.
-    place: &'a Place,
-    /// How often it was emptied.
+    slot: &'a Slot,
+    /// The command's generation.
     generation: u32,
-    /// Its number.
+    /// The place's number.
     number: u32,
 }
 
 impl Reserved<'_> {
     /// The transaction id of the command.
+    #[inline]
     pub(crate) fn id(&self) -> u64 {
         let Self {
             generation, number, ..

@@ -6,8 +6,9 @@
 //! is one [`Packet`] of 64 bytes; a request that moves data is a GPA-direct packet, whose ranges name the buffer. The
 //! layouts are those since protocol version 5.1 (Windows 8); older hosts are not spoken to.
 //!
-//! The VSC's decisions are here too: [`Handshake`] brings a controller up, and [`completion`] sorts out what became of a
-//! command.
+//! The VSC's decisions are here too: [`Handshake`] brings a controller up, [`Incoming`] says what a packet answers,
+//! [`Place`] and [`Control`] which request gets that, [`completion`] what became of a command, and [`Late`] and [`Reset`]
+//! what is done when the host takes long.
 //!
 //! The source of facts is `drivers/scsi/storvsc_drv.c` of Linux 7.3. Numbers are little-endian and the structures have
 //! no padding and no alignment.
@@ -22,11 +23,15 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod control;
 pub mod handshake;
 pub mod histogram;
+pub mod in_flight;
+pub mod incoming;
 pub mod lun;
 pub mod packet;
 pub mod properties;
+pub mod recovery;
 pub mod sizing;
 pub mod srb;
 pub mod status;
@@ -34,10 +39,14 @@ pub mod transaction;
 pub mod transfer;
 pub mod version;
 
+pub use control::Control;
 pub use handshake::{create_sub_channels, Controller, Handshake, HandshakeError, Step, Wishes};
+pub use in_flight::Place;
+pub use incoming::Incoming;
 pub use lun::Address;
 pub use packet::{NtStatus, Operation, Packet, PacketFlags, Payload, PACKET_SIZE};
 pub use properties::{ChannelFlags, ChannelProperties, FcWwn, OfferProperties, SubChannelCount};
+pub use recovery::{Late, Progress, Reset};
 pub use srb::{
     DataDirection, QueueAction, ScsiStatus, Srb, SrbFlags, SrbStatus, SrbStatusFlags, CDB_SIZE,
     SENSE_SIZE, SRB_SIZE,
