@@ -59,6 +59,7 @@ if run "prepare the testing kernel" scripts/prepare.sh testing; then
     kernels=$((kernels + 1))
     if [ "$kernel" = testing ]; then
         run "guests, testing kernel, our drivers" selftests/vm/run --kernel testing $soak
+        run "guests on hvhost, testing kernel, our drivers" selftests/vm/run --kernel testing --host hvhost $soak
     else
         run "guests, testing kernel, our drivers" selftests/vm/run --kernel testing --tests bring-up
     fi
