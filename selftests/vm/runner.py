@@ -12,6 +12,7 @@ import sys
 import time
 import unittest
 
+import bench
 import boot_time
 import images
 import judge
@@ -36,6 +37,7 @@ def arguments():
     parser.add_argument("--soak", action="store_true", help="larger numbers of rounds")
     parser.add_argument("--self-test", action="store_true", help="no guests: show that the judge fails what it should")
     parser.add_argument("--boot-time", metavar="HOST", help="no tests: compare the time to boot with that of another host")
+    parser.add_argument("--bench", metavar="PLUGIN", help="no tests: compare our drivers with the stock ones")
     parser.add_argument("--keep", action="store_true", help="keep build/vm/run, to boot the same guests by hand")
     return parser.parse_args()
 
@@ -71,6 +73,9 @@ class Run:
         host_name = os.path.basename(options.host)
         self.logs = os.path.join(images.BUILD, "logs", f"{options.kernel}-{host_name}-{options.drivers}")
         os.makedirs(self.logs, exist_ok=True)
+        # More for the machine around the guests: words of its kernel's command line, and of QEMU's.
+        self.l1_words = ""
+        self.machine = []
 
     def prepare(self, guests, words, hosts=()):
         """Writes the guests' folders; `words` are added to each command line. Returns the archives for L1.
@@ -98,6 +103,8 @@ class Run:
                 parts.append(images.guest_python(self.kernel))
             if "kexec" in guest.needs:
                 parts.append(images.guest_kexec(self.kernel, base))
+            if "marks" in guest.needs:
+                parts.append(bench.guest_marks())
             parts += [images.guest_need(self.kernel, need) for need in guest.needs if need in images.NEEDS]
             initrd = "/boot/" + "-".join(["initrd", *guest.needs])
             if not os.path.exists(self.folder + initrd):
@@ -160,9 +167,9 @@ class Run:
             "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2",
             "-m", str(memory), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-kernel", self.kernel.vmlinuz, "-initrd", initrd,
-            "-append", "console=ttyS0 quiet panic=-1 mitigations=off",
+            "-append", f"console=ttyS0 quiet panic=-1 mitigations=off {self.l1_words}",
             "-serial", f"file:{self.logs}/l1.log", "-d", "cpu_reset,guest_errors", "-D", f"{self.logs}/l0.log",
-            "-device", "virtio-serial-pci,max_ports=31",
+            "-device", "virtio-serial-pci,max_ports=31", *self.machine,
         ]
         for number, path in enumerate(consoles):
             backend = "stdio,signal=off" if self.options.shell else f"file,path={path}"
@@ -325,6 +332,9 @@ def main():
     if options.shell:
         shell(Run(options))
         return 0
+    if options.bench:
+        with take_turn():
+            return bench.compare(Run(options), options.bench, follow)
     if options.boot_time:
         with take_turn():
             return boot_time.compare(Run(options), os.path.join(images.HERE, "hosts", options.boot_time), follow)

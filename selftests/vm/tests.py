@@ -88,7 +88,7 @@ def load(folder):
     found = {}
     for path in sorted(glob.glob(os.path.join(folder, "*.sh"))):
         name = os.path.basename(path)[: -len(".sh")]
-        header = _header(path)
+        header = read_header(path)
         if "guest" in header:
             unknown = set(header) - KEYS
             if unknown:
@@ -97,7 +97,7 @@ def load(folder):
     return found
 
 
-def _header(path):
+def read_header(path):
     header = {}
     with open(path, encoding="utf-8") as opened:
         for line in opened:
