@@ -267,6 +267,27 @@ fn daemon(message_type: u8, version: u8, registration: u8, requests: &[&[u8]]) -
     seed
 }
 
+/// A service of the driver's own: the choice of versions, and requests a moment later, in packets of their own length.
+fn guest(service: u8, message_type: u8, version: u8, requests: &[&[u8]]) -> Vec<u8> {
+    let step = |message_type: u8, body: &[u8]| {
+        let length = u16::try_from(28 + body.len()).unwrap_or(u16::MAX);
+        let packet = to_daemon(message_type, version, body, length);
+        join(&[&words(&[1000]), &[4], packet.get(1..).unwrap_or(&[])])
+    };
+    let versions = [1, 0, 1, 0, 0, 0, 0, 0, 3, 0, 0, 0, version, 0, 0, 0];
+    let mut seed = join(&[&[service], &step(0, &versions)]);
+    for request in requests {
+        seed.extend(step(message_type, request));
+    }
+    seed
+}
+
+/// A time of some day in 2026 with these flags, in a body of version 4.0.
+fn time(flags: u8) -> Vec<u8> {
+    let time = 134_000_000_000_000_000_u64.to_le_bytes();
+    join(&[&time, &1000_u64.to_le_bytes(), &[flags, 0, 1, 0, 0, 0]])
+}
+
 /// A body of KVP about the key "k".
 fn pair(operation: u8) -> Vec<u8> {
     join(&[&[operation, 1, 0, 0], &words(&[1, 4, 4]), b"k\0\0\0"])
@@ -316,6 +337,17 @@ fn main() -> io::Result<()> {
             daemon(5, 5, 129, &[&[5], &[6], &[2], &[3]]),
         ),
         ("vss_daemon", "old", daemon(5, 5, 128, &[&[6], &[5]])),
+        (
+            "ic_guest",
+            "shutdown",
+            guest(0, 3, 3, &[&[0; 200], &[0; 12], &[4; 120]]),
+        ),
+        ("ic_guest", "heartbeat", guest(1, 1, 3, &[&[7; 40], &[255; 8]])),
+        (
+            "ic_guest",
+            "time",
+            guest(2, 4, 4, &[&time(1), &time(2), &[0; 22], &[255; 22]]),
+        ),
         ("ring_reader", "small", reader(2, 20)),
         ("ring_reader", "large", reader(15, 3)),
         ("ring_writer", "small", writer(4)),

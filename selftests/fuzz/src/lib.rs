@@ -24,6 +24,7 @@ mod input;
 mod memory;
 mod ring_reader;
 mod ring_writer;
+mod services;
 mod wire;
 
 /// A fuzz target: runs one input.
@@ -48,6 +49,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("ic_packets", host::integration_services),
     ("kvp_daemon", daemon::kvp),
     ("vss_daemon", daemon::vss),
+    ("ic_guest", services::run),
 ];
 
 /// The target with this name.
