@@ -21,6 +21,7 @@ pub struct InterruptsOff {
 
 impl InterruptsOff {
     /// Turns interrupts off. Any context.
+    #[inline]
     #[must_use]
     pub fn new() -> Self {
         // SAFETY: Disabling interrupts is always allowed; `Drop` restores them.
@@ -39,6 +40,7 @@ impl Default for InterruptsOff {
 }
 
 impl Drop for InterruptsOff {
+    #[inline]
     fn drop(&mut self) {
         // SAFETY: `flags` is what the matching save returned on this CPU.
         unsafe { hv_bindings::rust_helper_hv_local_irq_restore(self.flags) };
@@ -66,6 +68,7 @@ impl<T> IrqLock<T> {
     }
 
     /// Takes the lock.
+    #[inline]
     pub fn lock(&self) -> IrqGuard<'_, T> {
         let off = InterruptsOff::new();
         IrqGuard {
@@ -98,12 +101,14 @@ pub struct IrqGuard<'a, T> {
 impl<T> Deref for IrqGuard<'_, T> {
     type Target = T;
 
+    #[inline]
     fn deref(&self) -> &T {
         &self.guard
     }
 }
 
 impl<T: Unpin> DerefMut for IrqGuard<'_, T> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut T {
         &mut self.guard
     }

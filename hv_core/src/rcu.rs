@@ -3,9 +3,10 @@
 //! A slot that readers in any context follow without a lock while it is replaced in process context.
 
 use core::ptr;
+use core::sync::atomic::AtomicPtr;
+use core::sync::atomic::Ordering::{Acquire, SeqCst};
 use kernel::bindings;
 use kernel::prelude::*;
-use kernel::sync::atomic::{Acquire, Atomic, Full};
 use kernel::sync::rcu;
 
 /// Owns at most one `T`, which readers use under RCU.
@@ -16,7 +17,7 @@ use kernel::sync::rcu;
 /// could find it.
 pub struct RcuSlot<T: Send + Sync> {
     /// The box, or null.
-    pointer: Atomic<*mut T>,
+    pointer: AtomicPtr<T>,
 }
 
 // SAFETY: The slot owns a `T`, which is `Send` and `Sync`, and hands out shared references only.
@@ -29,16 +30,23 @@ impl<T: Send + Sync> RcuSlot<T> {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            pointer: Atomic::new(ptr::null_mut()),
+            pointer: AtomicPtr::new(ptr::null_mut()),
         }
     }
 
-    /// Calls `reader` with what the slot holds, if it holds something. Any context; `reader` must not sleep.
-    pub fn with<R>(&self, reader: impl FnOnce(&T) -> R) -> Option<R> {
-        let _guard = rcu::read_lock();
+    /// What the slot holds, for as long as the read-side section lasts. Any context.
+    #[inline]
+    pub fn get<'a>(&'a self, _section: &'a rcu::Guard) -> Option<&'a T> {
         let pointer = self.pointer.load(Acquire);
         // SAFETY: By the invariant a non-null pointer stays valid until the read-side section ends.
-        unsafe { pointer.as_ref() }.map(reader)
+        unsafe { pointer.as_ref() }
+    }
+
+    /// Calls `reader` with what the slot holds, if it holds something. Any context; `reader` must not sleep.
+    #[inline]
+    pub fn with<R>(&self, reader: impl FnOnce(&T) -> R) -> Option<R> {
+        let section = rcu::read_lock();
+        self.get(&section).map(reader)
     }
 
     /// Replaces what the slot holds, and returns the old content once no reader can still use it.
@@ -48,7 +56,7 @@ impl<T: Send + Sync> RcuSlot<T> {
         // INVARIANT: The new pointer is null or comes from a box.
         let old = self
             .pointer
-            .xchg(new.map_or(ptr::null_mut(), KBox::into_raw), Full);
+            .swap(new.map_or(ptr::null_mut(), KBox::into_raw), SeqCst);
         if old.is_null() {
             return None;
         }

@@ -199,9 +199,9 @@ impl CpuSynic {
         self.free_slot();
     }
 
-    /// Takes and delivers the event flags of the VMBus SINT. Hardirq.
-    fn deliver_events(&self, handler: &dyn InterruptHandler) {
-        for index in 0..EVENT_FLAG_WORDS {
+    /// Takes and delivers the event flags in the first `words` of the VMBus SINT. Hardirq.
+    fn deliver_events(&self, words: usize, handler: &dyn InterruptHandler) {
+        for index in 0..words.min(EVENT_FLAG_WORDS) {
             let Some(word) = self.events.word(sint_word(EVENT_FLAGS_SIZE) + index) else {
                 return;
             };
@@ -224,6 +224,8 @@ pub struct Synic {
     auto_eoi: bool,
     /// Who gets messages and events.
     handler: RcuSlot<Arc<dyn InterruptHandler>>,
+    /// How many words of event flags are looked at, see [`Synic::expect_event`].
+    words: Atomic<usize>,
 }
 
 /// The one SynIC that the interrupt serves, while there is one.
@@ -245,7 +247,7 @@ extern "C" fn interrupt() {
     };
     state.interrupts.fetch_add(1, Relaxed);
     let served = synic.handler.with(|handler| {
-        state.deliver_events(&**handler);
+        state.deliver_events(synic.words.load(Relaxed), &**handler);
         state.deliver_message(cpu, &**handler);
     });
     if served.is_none() {
@@ -278,7 +280,7 @@ impl Hotplug for Synic {
             // What came before and was not yet an interrupt would be lost otherwise; afterwards the page is not there.
             synic
                 .handler
-                .with(|handler| state.deliver_events(&**handler));
+                .with(|handler| state.deliver_events(EVENT_FLAG_WORDS, &**handler));
             drop(off);
             state.disable();
         }
@@ -340,6 +342,7 @@ impl Synic {
                 cpus,
                 auto_eoi,
                 handler: RcuSlot::new(),
+                words: Atomic::new(0),
             },
             GFP_KERNEL,
         )?)
@@ -358,6 +361,19 @@ impl Synic {
         let _no_hotplug = HotplugLock::new();
         drop(self.handler.replace(new));
         Ok(())
+    }
+
+    /// Has event flag `flag` looked at from now on: most guests have few of the 2048, and each interrupt would look at
+    /// all of them. Any context.
+    pub fn expect_event(&self, flag: usize) {
+        let words = flag / 64 + 1;
+        let mut known = self.words.load(Relaxed);
+        while known < words {
+            match self.words.cmpxchg(known, words, Full) {
+                Ok(_) => return,
+                Err(other) => known = other,
+            }
+        }
     }
 
     /// Delivers the message that `cpu` had to keep in its slot. Process context.

@@ -8,12 +8,13 @@ use crate::moduleparam;
 use crate::request::Requests;
 use crate::scsi::{self, Limits, LunSettings, Luns};
 use crate::scsi_cmnd::{Command, Ending, InFlight, Rejected};
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use hv_core::compat::eproto;
 use hv_core::{ratelimited, Cpu, RcuSlot};
 use kernel::device::Core;
 use kernel::prelude::*;
-use kernel::sync::atomic::{Atomic, Relaxed};
-use kernel::sync::{new_mutex, Arc, Mutex, SetOnce};
+use kernel::sync::{new_mutex, rcu, Arc, Mutex, SetOnce};
 use kernel::time::delay::fsleep;
 use kernel::time::{ClockSource, Delta, Monotonic};
 use kernel::workqueue::{impl_has_work, new_work, system_long, Work, WorkItem};
@@ -21,9 +22,9 @@ use storvsc_proto::lun::{IDE_LUNS, LUNS, PATHS, TARGETS};
 use storvsc_proto::recovery::LOOK_MS;
 use storvsc_proto::sizing::{self, Place};
 use storvsc_proto::{
-    completion, create_sub_channels, Action, Address, DataDirection, Handshake, Late, Log,
-    Operation, Packet, Progress, QueueAction, Reset, ScsiStatus, Sent, Srb, SrbFlags, Step,
-    Version, Wishes, CDB_SIZE, SENSE_SIZE, SRB_SIZE,
+    completion, create_sub_channels, Action, Address, DataDirection, Handshake, Late, Log, Packet,
+    Progress, QueueAction, Reset, ScsiStatus, Sent, Srb, SrbFlags, Step, Version, Wishes, CDB_SIZE,
+    SENSE_SIZE, SRB_SIZE,
 };
 use vmbus::{Channel, Device, Guid, Reply, SendError};
 use zerocopy::{FromZeros, IntoBytes};
@@ -66,10 +67,8 @@ pub(crate) enum Kind {
 struct Route {
     /// The channel with this number, while it is open.
     link: RcuSlot<Pin<KBox<Link>>>,
-    /// The number of the channel that the queue with this number uses: its own, or the first if that is gone.
-    to: Atomic<u32>,
     /// Whether the host has withdrawn the channel.
-    lost: Atomic<bool>,
+    lost: AtomicBool,
 }
 
 /// What the handshake and the sub-channels came to.
@@ -98,6 +97,9 @@ pub(crate) struct Controller {
     polled: u32,
     /// The channels.
     routes: KVec<Route>,
+    /// The number of the channel that the queue with this number uses: its own, or the first if that is gone. Those that
+    /// are polled, which come behind the others, use the first channels once more.
+    queues: KVec<AtomicU32>,
     /// The commands that the host has.
     pub(crate) in_flight: InFlight<Self>,
     /// What was agreed on.
@@ -105,11 +107,11 @@ pub(crate) struct Controller {
     /// The LUNs.
     luns: SetOnce<Luns>,
     /// Whether no more commands can be sent.
-    dead: Atomic<bool>,
+    dead: AtomicBool,
     /// Whether events are not followed any more.
-    stopping: Atomic<bool>,
+    stopping: AtomicBool,
     /// Commands that were waited for longer than the mid-layer would.
-    pub(crate) late: Atomic<u64>,
+    pub(crate) late: AtomicU64,
     /// A sub-channel came.
     came: Arc<Reply<()>>,
     /// Requests of the driver's own.
@@ -193,12 +195,15 @@ impl Controller {
         for _ in 0..channels {
             let route = Route {
                 link: RcuSlot::new(),
-                to: Atomic::new(0),
-                lost: Atomic::new(false),
+                lost: AtomicBool::new(false),
             };
             routes.push(route, GFP_KERNEL)?;
         }
-        let in_flight = InFlight::new(channels + polled as usize, depth as usize)?;
+        let mut queues = KVec::new();
+        for _ in 0..channels + polled as usize {
+            queues.push(AtomicU32::new(0), GFP_KERNEL)?;
+        }
+        let in_flight = InFlight::new(queues.len(), depth as usize)?;
         let came = Reply::new()?;
         Arc::pin_init(
             pin_init!(Self {
@@ -208,12 +213,13 @@ impl Controller {
                 depth,
                 polled,
                 routes,
+                queues,
                 in_flight,
                 agreed: SetOnce::new(),
                 luns: SetOnce::new(),
-                dead: Atomic::new(false),
-                stopping: Atomic::new(false),
-                late: Atomic::new(0),
+                dead: AtomicBool::new(false),
+                stopping: AtomicBool::new(false),
+                late: AtomicU64::new(0),
                 came,
                 requests <- Requests::new(),
                 events <- Events::new(),
@@ -257,6 +263,9 @@ impl Controller {
             let room = Room::new(pages)?;
             let _ = route.link.with(move |link| link.furnish(room));
         }
+        for (queue, channel) in self.queues.iter().zip((0..u32::from(channels)).cycle()) {
+            queue.store(channel, Relaxed);
+        }
         self.agreed.populate(Agreed {
             version: agreed.version,
             max_transfer_bytes,
@@ -269,7 +278,6 @@ impl Controller {
     fn open(self: &Arc<Self>, channel: &Arc<Channel>, index: u16) -> Result {
         let route = self.routes.get(usize::from(index)).ok_or(EINVAL)?;
         let link = Link::open(channel, self, index, self.ring_pages)?;
-        route.to.store(index.into(), Relaxed);
         drop(route.link.replace(Some(KBox::new(link, GFP_KERNEL)?)));
         Ok(())
     }
@@ -465,9 +473,9 @@ impl Controller {
             if !route.lost.load(Relaxed) {
                 continue;
             }
-            for other in &self.routes {
-                if other.to.load(Relaxed) as usize == index {
-                    other.to.store(0, Relaxed);
+            for queue in &self.queues {
+                if queue.load(Relaxed) as usize == index {
+                    queue.store(0, Relaxed);
                 }
             }
             drop(route.link.replace(None));
@@ -490,35 +498,33 @@ impl Controller {
 
     /// The channel of a queue, which is `None` if nothing can be sent.
     #[inline]
-    fn route(&self, queue: usize) -> Option<&Route> {
+    fn link<'a>(&'a self, section: &'a rcu::Guard, queue: usize) -> Option<&'a Link> {
         if self.dead.load(Relaxed) {
             return None;
         }
-        let [interrupting, _] = scsi::Driver::queues(self);
-        // Queues that are polled use the first channels once more.
-        let own = queue.checked_sub(interrupting as usize).unwrap_or(queue);
-        let to = self.routes.get(own)?.to.load(Relaxed);
-        self.routes.get(to as usize)
+        let to = self.queues.get(queue)?.load(Relaxed);
+        let link = self.routes.get(to as usize)?.link.get(section)?;
+        Some(link)
     }
 
     /// The packet of a command; `None` if the protocol has no such.
     #[inline]
-    fn packet(command: &Command<Self>) -> Option<Packet> {
+    fn packet(command: &Command<Self>, lun: Address) -> Option<Packet> {
         let direction = command.direction()?;
+        let (cdb, cdb_length) = command.cdb()?;
         let mut flags = SrbFlags::DISABLE_SYNCH_TRANSFER;
         match direction {
             DataDirection::READ => flags |= SrbFlags::DATA_IN,
             DataDirection::WRITE => flags |= SrbFlags::DATA_OUT,
             _ => {}
         }
-        let Address { path, target, lun } = command.address();
-        let cdb = command.cdb();
+        let Address { path, target, lun } = lun;
         let mut srb = Srb {
             length: SRB_SIZE.into(),
             path_id: path,
             target_id: target,
             lun,
-            cdb_length: u8::try_from(cdb.len()).ok()?,
+            cdb_length,
             sense_info_length: SENSE_SIZE as u8,
             data_in: direction.0,
             data_transfer_length: command.length().into(),
@@ -531,11 +537,8 @@ impl Controller {
             srb.queue_action = QueueAction::SIMPLE_TAG.0;
         }
         srb.srb_flags = flags.bits().into();
-        srb.cdb_or_sense
-            .get_mut(..CDB_SIZE)?
-            .get_mut(..cdb.len())?
-            .copy_from_slice(cdb);
-        Some(Packet::request(Operation::EXECUTE_SRB).with(&srb))
+        *srb.cdb_or_sense.first_chunk_mut()? = cdb;
+        Some(Packet::execute(srb))
     }
 
     /// Ends a command as the host says. Softirq.
@@ -585,29 +588,33 @@ impl scsi::Driver for Controller {
     type Private = Private;
 
     #[inline]
-    fn queue(&self, command: Command<Self>, last: bool) -> Result<(), Rejected> {
-        let (Some(route), Some(packet)) = (self.route(command.queue()), Self::packet(&command))
-        else {
-            command.complete(&Ending::GONE);
-            return Ok(());
-        };
+    fn queue(
+        &self,
+        section: &rcu::Guard,
+        command: Command<Self>,
+        last: bool,
+    ) -> Result<(), Rejected> {
+        let lun = command.address();
         // Without a link the command is dropped, and so ends.
-        route
-            .link
-            .with(move |link| link.submit(&self.in_flight, command, &packet, last))
-            .unwrap_or(Ok(()))
+        match (
+            self.link(section, command.queue()),
+            Self::packet(&command, lun),
+        ) {
+            (Some(link), Some(packet)) => link.submit(&self.in_flight, command, lun, packet, last),
+            _ => Ok(()),
+        }
     }
 
     fn commit(&self, queue: usize) {
-        if let Some(route) = self.route(queue) {
-            let _ = route.link.with(|link| link.publish());
+        let section = rcu::read_lock();
+        if let Some(link) = self.link(&section, queue) {
+            link.publish();
         }
     }
 
     fn poll(&self, queue: usize) -> usize {
-        self.route(queue)
-            .and_then(|route| route.link.with(|link| link.poll()))
-            .unwrap_or(0)
+        let section = rcu::read_lock();
+        self.link(&section, queue).map_or(0, Link::poll)
     }
 
     #[inline]

@@ -6,11 +6,11 @@ use crate::controller::Controller;
 use crate::link::Link;
 use crate::scsi::{Driver, Template};
 use core::fmt;
+use core::sync::atomic::Ordering::Relaxed;
 use hv_core::{partition, HV_PAGE_SIZE};
 use kernel::debugfs::File;
 use kernel::prelude::*;
 use kernel::str::CString;
-use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
 use storvsc_proto::histogram;
 
@@ -52,18 +52,24 @@ fn show(controller: &Arc<Controller>, f: &mut fmt::Formatter<'_>) -> fmt::Result
     writeln!(f, "memory          {memory}")?;
     let mut result = Ok(());
     controller.for_each_link(|index, link| {
-        result = result.and_then(|()| show_link(index, link, f));
+        result = result.and_then(|()| show_link(controller, index, link, f));
     });
     result
 }
 
 /// Shows a channel.
-fn show_link(index: usize, link: &Link, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn show_link(
+    controller: &Controller,
+    index: usize,
+    link: &Link,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
     let statistics = link.statistics();
-    let submitted = statistics.submitted.get();
     let completed = statistics.completed.get();
-    let not_sent = statistics.ring_full.get() + statistics.failed.get();
-    let sent = submitted.saturating_sub(not_sent);
+    let in_flight = controller
+        .in_flight
+        .count(u16::try_from(index).unwrap_or(u16::MAX));
+    let sent = completed.saturating_add(in_flight as u64);
     let signals = link.channel().counters().interrupts_out.get();
     writeln!(f, "channel {index}")?;
     writeln!(f, "  relid         {}", link.channel().offer().relid.get())?;
@@ -72,7 +78,7 @@ fn show_link(index: usize, link: &Link, f: &mut fmt::Formatter<'_>) -> fmt::Resu
         "  cpu           {}",
         link.channel().target_cpu().number()
     )?;
-    writeln!(f, "  in flight     {}", sent.saturating_sub(completed))?;
+    writeln!(f, "  in flight     {in_flight}")?;
     writeln!(f, "  completed     {completed}")?;
     writeln!(f, "  signals       {signals}")?;
     writeln!(f, "  signals saved {}", sent.saturating_sub(signals))?;

@@ -5,14 +5,16 @@
 use crate::controller::Controller;
 use crate::events::Event;
 use crate::scsi_cmnd::{Command, Ending, InFlight, Rejected, Segments};
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
 use hv_core::IrqLock;
 use kernel::prelude::*;
-use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::Arc;
 use kernel::time::{ClockSource, Monotonic};
 use storvsc_proto::histogram::{self, BUCKETS};
-use storvsc_proto::{Incoming, Packet, PageNumbers};
-use vmbus::gpa::{self, GpaDirect};
+use storvsc_proto::{page_numbers, Address, Incoming, Packet, PACKET_SIZE};
+use vmbus::gpa;
+use vmbus::packet::{request_head, HEAD_WORDS, TRAILER_WORDS};
 use vmbus::{
     Batch, Channel, ClosedChannel, Handler, OpenChannel, OpenOptions, OutgoingPacket, Packets,
     SendError,
@@ -23,11 +25,11 @@ use zerocopy_derive::FromZeros;
 /// Pages of the largest transfer whose list is made in the command's own memory: 256 KiB that start inside a page.
 const SMALL_PAGES: usize = 65;
 
-/// Bytes of such a list.
-const SMALL_LIST: usize = gpa::extension_size(1, SMALL_PAGES);
+/// Words of a packet without its page numbers: the head, what precedes them, the request and the trailer.
+const OTHER_WORDS: usize = HEAD_WORDS + 2 + PACKET_SIZE / 8 + TRAILER_WORDS;
 
 /// Of how many commands one has its latency measured, since reading the clock is not for nothing.
-const SAMPLE: u64 = 8;
+const SAMPLE: u32 = 8;
 
 /// Memory of ours in each command.
 #[derive(FromZeros)]
@@ -35,42 +37,40 @@ const SAMPLE: u64 = 8;
 pub(crate) struct Private {
     /// When the command was sent in nanoseconds, if its latency is measured, else 0.
     started: i64,
-    /// The page list.
-    list: [u8; SMALL_LIST],
+    /// What is sent.
+    whole: [u64; OTHER_WORDS + SMALL_PAGES],
 }
 
 /// What is counted on one channel.
 #[derive(Default)]
 pub(crate) struct Statistics {
-    /// Commands that were to be sent.
-    pub(crate) submitted: Atomic64,
-    /// Of these, commands that found the ring full.
-    pub(crate) ring_full: Atomic64,
-    /// Of these, commands that could not be sent at all.
-    pub(crate) failed: Atomic64,
+    /// Commands that found the ring full.
+    pub(crate) ring_full: Count,
+    /// Commands that could not be sent at all.
+    pub(crate) failed: Count,
     /// Commands that the host has answered.
-    pub(crate) completed: Atomic64,
+    pub(crate) completed: Count,
     /// Answers to nothing that we had asked.
-    pub(crate) unknown: Atomic64,
+    pub(crate) unknown: Count,
     /// Packets that made no sense.
-    pub(crate) nonsense: Atomic64,
+    pub(crate) nonsense: Count,
     /// Latencies of every eighth command, see [`histogram::end`].
-    pub(crate) latency: [Atomic64; BUCKETS],
+    pub(crate) latency: [Count; BUCKETS],
 }
 
 /// A count.
-pub(crate) struct Atomic64(Atomic<u64>);
+pub(crate) struct Count(AtomicU64);
 
-impl Default for Atomic64 {
+impl Default for Count {
     fn default() -> Self {
-        Self(Atomic::new(0))
+        Self(AtomicU64::new(0))
     }
 }
 
-impl Atomic64 {
-    /// Counts one, and returns how many there were. Any context.
-    fn count(&self) -> u64 {
-        self.0.fetch_add(1, Relaxed)
+impl Count {
+    /// Counts one. Any context.
+    fn count(&self) {
+        self.0.fetch_add(1, Relaxed);
     }
 
     /// Counts one, where nobody else does at the same time.
@@ -96,6 +96,7 @@ pub(crate) struct Port {
 
 impl Port {
     /// The host has answered a command.
+    #[inline]
     fn answered(&self, place: u32, generation: u32, answer: Option<&Packet>) {
         let in_flight = &self.controller.in_flight;
         let Some(mut command) = in_flight.take(place, generation, self.index) else {
@@ -112,7 +113,7 @@ impl Port {
             }
         }
         match answer {
-            Some(answer) => self.controller.complete(command, &answer.payload()),
+            Some(answer) => self.controller.complete(command, answer.srb()),
             None => {
                 self.statistics.nonsense.count_alone();
                 command.complete(&Ending::FAILED);
@@ -129,10 +130,10 @@ impl Handler for Port {
                     place,
                     generation,
                     answer,
-                } => self.answered(place, generation, answer.as_ref()),
+                } => self.answered(place, generation, answer),
                 Incoming::Control { generation, answer } => {
                     // The driver's own requests go by the first channel.
-                    if self.index != 0 || !self.controller.requests.answer(generation, answer) {
+                    if self.index != 0 || !self.controller.requests.answer(generation, *answer) {
                         self.statistics.unknown.count_alone();
                     }
                 }
@@ -155,8 +156,8 @@ impl Handler for Port {
     }
 }
 
-/// Where the lists of transfers above 256 KiB are made.
-pub(crate) struct Room(KVVec<u8>);
+/// Where the packets of transfers above 256 KiB are made.
+pub(crate) struct Room(KVVec<u64>);
 
 impl Room {
     /// Room for transfers of up to so many pages; none if those are small. Process context.
@@ -167,7 +168,7 @@ impl Room {
     pub(crate) fn new(pages: usize) -> Result<Self> {
         let size = match pages {
             ..=SMALL_PAGES => 0,
-            _ => gpa::extension_size(1, pages),
+            _ => OTHER_WORDS.saturating_add(pages),
         };
         Ok(Self(KVVec::from_elem(0, size, GFP_KERNEL)?))
     }
@@ -182,9 +183,9 @@ pub(crate) struct Link {
     offered: Arc<Channel>,
     /// What comes in.
     port: Arc<Port>,
-    /// See [`Room`]. A list is here until it is in the ring.
+    /// See [`Room`]. A packet is here until it is in the ring.
     #[pin]
-    large: IrqLock<KVVec<u8>>,
+    large: IrqLock<KVVec<u64>>,
 }
 
 impl Link {
@@ -226,14 +227,14 @@ impl Link {
         )
     }
 
-    /// Gives the channel room for the lists of large transfers. Any context.
+    /// Gives the channel room for the packets of large transfers. Any context.
     pub(crate) fn furnish(&self, room: Room) {
         *self.large.lock() = room.0;
     }
 
     /// Bytes of that room.
     pub(crate) fn room(&self) -> usize {
-        self.large.lock().capacity()
+        self.large.lock().capacity().saturating_mul(8)
     }
 
     /// What is counted.
@@ -255,7 +256,7 @@ impl Link {
     /// Lets the host see what was sent.
     pub(crate) fn publish(&self) {
         // Where it fails, the commands are ended otherwise.
-        let _ = self.channel.batch(|_| Ok(()));
+        let _ = self.channel.batch(true, |_| Ok(()));
     }
 
     /// Takes answers that have come, and returns how many.
@@ -267,15 +268,16 @@ impl Link {
     }
 
     /// Sends a command. If it is not the `last`, the host sees it only with the last, or by [`Self::publish`].
+    #[inline]
     pub(crate) fn submit(
         &self,
         in_flight: &InFlight<Controller>,
         mut command: Command<Controller>,
-        packet: &Packet,
+        lun: Address,
+        packet: Packet,
         last: bool,
     ) -> Result<(), Rejected> {
         let statistics = &self.port.statistics;
-        let number = statistics.submitted.count();
         let Some(reserved) = in_flight.reserve(&command) else {
             // An earlier command with this tag is still with the host, which the mid-layer has given up.
             statistics.failed.count();
@@ -284,74 +286,68 @@ impl Link {
         };
         let length = command.length();
         let (private, segments) = command.parts();
-        private.started = if number % SAMPLE == 0 {
+        let buffer = Buffer::of(length, segments);
+        private.started = if reserved.is_one_of(SAMPLE) {
             Monotonic::ktime_get()
         } else {
             0
         };
         let mut large = None;
-        let used = match List::of(length, segments) {
-            None => 0,
-            Some(list) if list.size() <= SMALL_LIST => list.write(&mut private.list),
-            Some(list) => list.write(large.insert(self.large.lock())),
+        let room: &mut [u64] = match buffer.pages() {
+            ..=SMALL_PAGES => &mut private.whole,
+            _ => large.insert(self.large.lock()),
         };
-        if used == 0 && length != 0 {
+        let Some(size) = buffer.describe(room, reserved.id(), packet) else {
             statistics.failed.count();
             command.complete(&Ending::FAILED);
             return Ok(());
-        }
+        };
         let mut unsent = Some(command);
         let stage = |batch: &mut Batch<'_>| {
             if let Some(command) = &mut unsent {
-                let list = match &large {
-                    Some(large) => large.get(..used),
-                    None => command.parts().0.list.get(..used),
+                let room: &mut [u64] = match &mut large {
+                    Some(large) => large,
+                    None => &mut command.parts().0.whole,
                 };
-                let payload = [packet.as_bytes()];
-                match list.unwrap_or_default() {
-                    [] => batch.add(&OutgoingPacket::request(reserved.id(), &payload))?,
-                    list => {
-                        batch.add(&OutgoingPacket::gpa_direct(
-                            reserved.id(),
-                            &[list],
-                            &payload,
-                        ))?;
-                    }
-                }
+                batch.add_whole(room.get_mut(..size).unwrap_or_default())?;
             }
             // The host cannot answer before this function has returned.
             if let Some(command) = unsent.take() {
-                in_flight.put(&reserved, self.port.index, command);
+                in_flight.put(&reserved, self.port.index, lun, command);
             }
             Ok(())
         };
-        let sent = if last {
-            self.channel.batch(stage)
-        } else {
-            self.channel.stage(stage)
-        };
+        let sent = self.channel.batch(last, stage);
         drop(large);
-        match (sent, unsent) {
-            (Err(SendError::Full), Some(command)) => {
-                statistics.ring_full.count();
-                Err(command.reject())
-            }
-            (Err(_), Some(command)) => {
-                statistics.failed.count();
-                command.complete(&Ending::GONE);
-                Ok(())
-            }
-            (_, None) | (Ok(()), _) => Ok(()),
+        match unsent {
+            None => Ok(()),
+            Some(command) => self.refuse(command, sent),
         }
+    }
+
+    /// Ends a command that could not be sent, or gives it back.
+    #[cold]
+    fn refuse(
+        &self,
+        command: Command<Controller>,
+        sent: Result<(), SendError>,
+    ) -> Result<(), Rejected> {
+        if sent == Err(SendError::Full) {
+            self.port.statistics.ring_full.count();
+            return Err(command.reject());
+        }
+        self.port.statistics.failed.count();
+        command.complete(&Ending::GONE);
+        Ok(())
     }
 }
 
 /// The largest packet of a host: that of 64 bytes, and room for what may come to be.
 const MAX_PACKET: usize = 512;
 
-/// A page list to be made.
-struct List<'a> {
-    /// Where the buffer starts in its first page.
+/// The data of a command.
+struct Buffer<'a> {
+    /// Where it starts in its first page.
     offset: u32,
     /// Its bytes.
     length: u32,
@@ -359,33 +355,42 @@ struct List<'a> {
     segments: Segments<'a>,
 }
 
-impl<'a> List<'a> {
-    /// The list of a buffer; `None` if there is none.
+impl<'a> Buffer<'a> {
+    /// So many bytes in these segments.
     #[inline]
-    fn of(length: u32, segments: Segments<'a>) -> Option<Self> {
-        let first = segments.clone().next()?;
-        Some(Self {
-            offset: first.byte_offset(),
+    fn of(length: u32, segments: Segments<'a>) -> Self {
+        Self {
+            offset: segments.first().map_or(0, |first| first.byte_offset()),
             length,
             segments,
-        })
+        }
     }
 
-    /// Bytes of the list.
+    /// How many pages it has.
     #[inline]
-    fn size(&self) -> usize {
-        gpa::extension_size(1, gpa::pages(self.offset, self.length) as usize)
+    fn pages(&self) -> usize {
+        gpa::pages(self.offset, self.length) as usize
     }
 
-    /// Makes the list, and returns its bytes; 0 if the buffer cannot be described.
+    /// Makes the whole packet of a request with this data, and returns how many words it has; `None` if the data cannot be
+    /// described, or `room` is too small.
     #[inline]
-    fn write(self, buffer: &mut [u8]) -> usize {
-        GpaDirect::new(buffer)
-            .and_then(|mut list| {
-                let pages = PageNumbers::new(self.segments);
-                list.push(self.offset, self.length, pages)?;
-                Ok(list.finish().len())
-            })
-            .unwrap_or(0)
+    fn describe(self, room: &mut [u64], id: u64, packet: Packet) -> Option<usize> {
+        let pages = self.pages();
+        let extension = if pages == 0 { 0 } else { 2 + pages };
+        let packet = packet.words();
+        let size = HEAD_WORDS + extension + packet.len() + TRAILER_WORDS;
+        let whole = room.get_mut(..size)?;
+        let (head, rest) = whole.split_first_chunk_mut()?;
+        *head = request_head(id, extension, packet.len())?;
+        let (list, rest) = rest.split_at_mut_checked(extension)?;
+        if let Some((range, numbers)) = list.split_first_chunk_mut() {
+            *range = gpa::one_range(self.offset, self.length);
+            if page_numbers(self.segments, numbers) != pages {
+                return None;
+            }
+        }
+        *rest.first_chunk_mut()? = packet;
+        Some(size)
     }
 }

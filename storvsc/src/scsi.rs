@@ -16,7 +16,7 @@ use kernel::error::to_result;
 use kernel::ffi;
 use kernel::prelude::*;
 use kernel::str::as_char_ptr_in_const_context;
-use kernel::sync::Arc;
+use kernel::sync::{rcu, Arc};
 use kernel::time::msecs_to_jiffies;
 use scsi_bindings::{
     __BindgenBitfieldUnit, scsi_cmnd, scsi_device, scsi_host_template, scsi_qc_status,
@@ -55,7 +55,12 @@ pub(crate) trait Driver: Send + Sync + Sized + 'static {
     /// # Errors
     ///
     /// [`Command::reject`] gives it back, to be queued again soon.
-    fn queue(&self, command: Command<Self>, last: bool) -> Result<(), Rejected>;
+    fn queue(
+        &self,
+        section: &rcu::Guard,
+        command: Command<Self>,
+        last: bool,
+    ) -> Result<(), Rejected>;
 
     /// No command follows the last one on this queue. Context as above.
     fn commit(&self, queue: usize);
@@ -198,8 +203,12 @@ impl<T: Driver> Template<T> {
             Ok(new) => new,
             Err(rejected) => return rejected.status(),
         };
+        let section = rcu::read_lock();
         // SAFETY: The mid-layer passes a host that `Host::new` made. Without a driver the command is dropped.
-        match unsafe { Self::slot(host) }.with(move |driver| driver.queue(command, last)) {
+        match unsafe { Self::slot(host) }
+            .get(&section)
+            .map(|driver| driver.queue(&section, command, last))
+        {
             Some(Err(rejected)) => rejected.status(),
             Some(Ok(())) | None => 0,
         }
@@ -371,6 +380,7 @@ fn disposition(success: bool) -> ffi::c_int {
 /// # Safety
 ///
 /// `device` is valid.
+#[inline]
 pub(crate) unsafe fn address(device: *const scsi_device) -> Address {
     // SAFETY: By the condition of this function; these fields do not change.
     let (path, target, lun) = unsafe { ((*device).channel, (*device).id, (*device).lun) };

@@ -6,16 +6,27 @@ use crate::scsi::{address, Driver};
 use core::marker::PhantomData;
 use core::mem;
 use core::ptr::{self, NonNull};
-use core::slice;
+use core::sync::atomic::AtomicPtr;
+use core::sync::atomic::Ordering::Relaxed;
 use kernel::bindings;
 use kernel::dma;
 use kernel::prelude::*;
-use kernel::sync::atomic::{Atomic, Relaxed};
 use scsi_bindings::{scsi_cmnd, scsi_qc_status};
-use storvsc_proto::{Address, DataDirection, Place, Segment, Transaction};
+use storvsc_proto::{Address, DataDirection, Place, Segment, Transaction, CDB_SIZE};
 
 /// Bytes of a command's sense buffer (`SCSI_SENSE_BUFFERSIZE`).
 const SENSE_BUFFER_SIZE: usize = 96;
+
+/// The bytes of a CDB, by its length: the first of them are the lowest.
+const CDB_MASKS: [u128; CDB_SIZE + 1] = {
+    let mut masks = [0; CDB_SIZE + 1];
+    let mut length = 1;
+    while length <= CDB_SIZE {
+        masks[length] = masks[length - 1] << 8 | 0xff;
+        length += 1;
+    }
+    masks
+};
 
 /// What the mid-layer is told of a command whose device is gone (`DID_NO_CONNECT`).
 const NO_CONNECT: u8 = 0x01;
@@ -131,14 +142,24 @@ impl<T: Driver> Command<T> {
         usize::try_from(unsafe { (*self.request()).tag }).unwrap_or(usize::MAX)
     }
 
-    /// The CDB.
-    pub(crate) fn cdb(&self) -> &[u8] {
-        // SAFETY: By the invariant; nobody writes to the CDB while the driver has the command.
-        unsafe {
+    /// The CDB, zeros behind it, and its length; `None` if it is longer.
+    #[inline]
+    pub(crate) fn cdb(&self) -> Option<([u8; CDB_SIZE], u8)> {
+        // SAFETY: By the invariant; nobody writes to the CDB while the driver has the command. It has room for more.
+        let (cdb, length) = unsafe {
             let cdb = &raw const (*self.raw.as_ptr()).cmnd;
-            let size = usize::from((*self.raw.as_ptr()).cmd_len);
-            slice::from_raw_parts(cdb.cast(), size.min((*cdb).len()))
-        }
+            (
+                cdb.cast::<[u8; CDB_SIZE]>().read(),
+                (*self.raw.as_ptr()).cmd_len,
+            )
+        };
+        // What is behind the CDB is of earlier commands.
+        let kept = CDB_MASKS.get(usize::from(length))?;
+        // CAST: At most 16.
+        Some((
+            (u128::from_le_bytes(cdb) & kept).to_le_bytes(),
+            length as u8,
+        ))
     }
 
     /// Its first byte.
@@ -185,6 +206,7 @@ impl<T: Driver> Command<T> {
     }
 
     /// The driver's own memory in the command, and where the command's data is.
+    #[inline]
     pub(crate) fn parts(&mut self) -> (&mut T::Private, Segments<'_>) {
         // SAFETY: By the invariant. The private memory was initialised, and is nobody else's; the list of segments is
         // elsewhere and stays as it is until the command ends.
@@ -208,12 +230,14 @@ impl<T: Driver> Command<T> {
     }
 
     /// Ends the command. Any context.
+    #[inline]
     pub(crate) fn complete(self, ending: &Ending<'_>) {
         self.end(ending);
         mem::forget(self);
     }
 
     /// Ends the command; it must not be used any more.
+    #[inline]
     fn end(&self, ending: &Ending<'_>) {
         let command = self.raw.as_ptr();
         // SAFETY: By the invariant. The sense buffer has the size that the mid-layer gives all of them. The command is
@@ -232,6 +256,7 @@ impl<T: Driver> Command<T> {
 }
 
 impl<T: Driver> Drop for Command<T> {
+    #[cold]
     fn drop(&mut self) {
         self.end(&Ending::GONE);
     }
@@ -252,23 +277,35 @@ pub(crate) struct Segments<'a> {
     _command: PhantomData<&'a ()>,
 }
 
+impl Segments<'_> {
+    /// The segment that comes next.
+    #[inline]
+    pub(crate) fn first(&self) -> Option<Segment> {
+        if self.left == 0 {
+            return None;
+        }
+        // SAFETY: By the invariant.
+        unsafe {
+            Some(Segment {
+                address: (*self.next).dma_address,
+                length: (*self.next).dma_length,
+            })
+        }
+    }
+}
+
 impl Iterator for Segments<'_> {
     type Item = Segment;
 
     #[inline]
     fn next(&mut self) -> Option<Segment> {
-        self.left = self.left.checked_sub(1)?;
-        // SAFETY: By the invariant; after the last one, the list is not followed.
-        unsafe {
-            let segment = Segment {
-                address: (*self.next).dma_address,
-                length: (*self.next).dma_length,
-            };
-            if self.left != 0 {
-                self.next = bindings::sg_next(self.next);
-            }
-            Some(segment)
+        let segment = self.first()?;
+        self.left = self.left.wrapping_sub(1);
+        if self.left != 0 {
+            // SAFETY: By the invariant; after the last one, the list is not followed.
+            self.next = unsafe { bindings::sg_next(self.next) };
         }
+        Some(segment)
     }
 }
 
@@ -293,7 +330,7 @@ struct Slot {
     /// The place.
     place: Place,
     /// The command.
-    command: Atomic<*mut scsi_cmnd>,
+    command: AtomicPtr<scsi_cmnd>,
 }
 
 // SAFETY: What the table has is owned by it, and commands may be used on any CPU.
@@ -313,7 +350,7 @@ impl<T: Driver> InFlight<T> {
         for number in 0..u32::try_from(count)? {
             let slot = Slot {
                 place: Place::new(number),
-                command: Atomic::new(ptr::null_mut()),
+                command: AtomicPtr::new(ptr::null_mut()),
             };
             slots.push(slot, GFP_KERNEL)?;
         }
@@ -334,7 +371,8 @@ impl<T: Driver> InFlight<T> {
     #[inline]
     pub(crate) fn reserve(&self, command: &Command<T>) -> Option<Reserved<'_>> {
         let tag = Some(command.tag()).filter(|tag| *tag < self.depth)?;
-        let index = command.queue().checked_mul(self.depth)?.checked_add(tag)?;
+        // A product that does not fit is of no place either.
+        let index = command.queue().wrapping_mul(self.depth).wrapping_add(tag);
         let slot = self.slots.get(index)?;
         Some(Reserved {
             slot,
@@ -344,18 +382,25 @@ impl<T: Driver> InFlight<T> {
         })
     }
 
-    /// Puts a command, which it was reserved for, into its place. From here on it is complete as soon as the host says so.
+    /// Puts a command for a LUN, which it was reserved for, into its place. From here on it is complete as soon as the host
+    /// says so.
     #[inline]
-    pub(crate) fn put(&self, reserved: &Reserved<'_>, channel: u16, command: Command<T>) {
-        let address = command.address();
+    pub(crate) fn put(
+        &self,
+        reserved: &Reserved<'_>,
+        channel: u16,
+        lun: Address,
+        command: Command<T>,
+    ) {
         let slot = reserved.slot;
         slot.command.store(command.raw.as_ptr(), Relaxed);
         // INVARIANT: The command is stored, and goes out of the caller's hands.
         mem::forget(command);
-        slot.place.put(reserved.generation, channel, address);
+        slot.place.put(reserved.generation, channel, lun);
     }
 
     /// The command that was in a place, for who has taken it.
+    #[inline]
     fn command(slot: &Slot) -> Option<Command<T>> {
         let raw = NonNull::new(slot.command.load(Relaxed))?;
         // INVARIANT: By that of the slot, and nobody else has taken the command. The next one gets in here only when this
@@ -385,6 +430,12 @@ impl<T: Driver> InFlight<T> {
     pub(crate) fn busy(&self, lun: Option<Address>) -> bool {
         self.slots.iter().any(|slot| slot.place.is_busy(lun))
     }
+
+    /// How many commands the host has got on a channel.
+    pub(crate) fn count(&self, channel: u16) -> usize {
+        let on = |slot: &&Slot| slot.place.is_on(channel);
+        self.slots.iter().filter(on).count()
+    }
 }
 
 impl<T: Driver> Drop for InFlight<T> {
@@ -404,6 +455,12 @@ pub(crate) struct Reserved<'a> {
 }
 
 impl Reserved<'_> {
+    /// Whether the place was used a multiple of so many times.
+    #[inline]
+    pub(crate) fn is_one_of(&self, times: u32) -> bool {
+        self.generation % times == 0
+    }
+
     /// The transaction id of the command.
     #[inline]
     pub(crate) fn id(&self) -> u64 {

@@ -9,6 +9,7 @@ use crate::open::Rings;
 use crate::request::{post, request_errno};
 use crate::workqueue;
 use core::mem;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use hv_core::{partition, ratelimited, Cpu, RcuSlot};
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
@@ -62,24 +63,25 @@ pub struct Counters {
 }
 
 /// A count that anyone may increase. Any context.
-pub struct Counter(Atomic<u64>);
+pub struct Counter(AtomicU64);
 
 impl Counter {
     /// Counts one.
+    #[inline]
     pub(crate) fn increment(&self) {
-        self.0.fetch_add(1, Relaxed);
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The count.
     #[must_use]
     pub fn get(&self) -> u64 {
-        self.0.load(Relaxed)
+        self.0.load(Ordering::Relaxed)
     }
 }
 
 impl Default for Counter {
     fn default() -> Self {
-        Self(Atomic::new(0))
+        Self(AtomicU64::new(0))
     }
 }
 
@@ -110,7 +112,7 @@ pub struct Channel {
     /// The CPU that its events interrupt.
     target: Atomic<u32>,
     /// Whether the host withdrew it, or the connection ends.
-    gone: Atomic<bool>,
+    gone: AtomicBool,
     /// Whether a driver has it.
     taken: Atomic<bool>,
     /// Bytes of both rings while sysfs shows a file of that size, else 0.
@@ -177,7 +179,7 @@ impl Channel {
                 primary,
                 counters: Counters::default(),
                 target: Atomic::new(cpu.number()),
-                gone: Atomic::new(false),
+                gone: AtomicBool::new(false),
                 taken: Atomic::new(false),
                 ring_file: Atomic::new(0),
                 rings: RcuSlot::new(),
@@ -196,13 +198,15 @@ impl Channel {
     }
 
     /// Its counts.
+    #[inline]
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
     /// Whether the host withdrew it. Any context.
+    #[inline]
     pub fn is_gone(&self) -> bool {
-        self.gone.load(Relaxed)
+        self.gone.load(Ordering::Relaxed)
     }
 
     /// Whether it is open. Any context.
@@ -492,7 +496,7 @@ impl Channel {
 
     /// Takes the device, and with it the driver, from the channel. Process context.
     pub(crate) fn remove_device(&self) {
-        self.gone.store(true, Relaxed);
+        self.gone.store(true, Ordering::Relaxed);
         let device = mem::replace(&mut *self.device.lock(), DeviceState::Absent);
         drop(device);
         drop(self.handle.lock().take());
@@ -539,6 +543,10 @@ impl Channels {
     ///
     /// `ENOMEM`.
     pub(crate) fn insert(&self, channel: Arc<Channel>) -> Result {
+        let _ = partition().map(|partition| {
+            let synic = partition.synic();
+            synic.expect_event(channel.offer.relid.index());
+        });
         let slot = self.0.get(channel.offer.relid.index()).ok_or(EINVAL)?;
         drop(slot.replace(Some(KBox::new(channel, GFP_KERNEL)?)));
         Ok(())
@@ -564,7 +572,7 @@ impl Channels {
     /// The host withdrew a channel. Process context.
     pub(crate) fn rescind(&self, relid: Relid) {
         if let Some(channel) = self.get(relid) {
-            channel.gone.store(true, Relaxed);
+            channel.gone.store(true, Ordering::Relaxed);
             channel.schedule_lifecycle();
         }
     }

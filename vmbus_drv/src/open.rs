@@ -5,10 +5,11 @@
 use crate::channel::{Channel, Direction};
 use crate::vmalloc::{Ring, SharedPages};
 use crate::workqueue::SoftirqsOff;
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use hv_core::{ratelimited, HotplugLock, IrqLock, HV_PAGE_SIZE};
 use kernel::error::Error;
 use kernel::prelude::*;
-use kernel::sync::atomic::{Atomic, Full, Relaxed};
 use kernel::sync::{Arc, SpinLock};
 use vmbus_proto::{GpadlId, OpenParams, Request};
 use vmbus_ring::{
@@ -109,9 +110,9 @@ pub(crate) struct Rings {
     /// As that.
     in_ring: Ring,
     /// Whether somebody waits for room.
-    wants_room: Atomic<bool>,
+    wants_room: AtomicBool,
     /// Whether the host broke a ring.
-    broken: Atomic<bool>,
+    broken: AtomicBool,
     /// Whether others read and write the rings.
     external: bool,
     /// Gets what comes in.
@@ -137,8 +138,8 @@ impl Rings {
                 incoming <- kernel::new_spinlock!(Incoming { reader, buffer }),
                 out_ring,
                 in_ring,
-                wants_room: Atomic::new(false),
-                broken: Atomic::new(false),
+                wants_room: AtomicBool::new(false),
+                broken: AtomicBool::new(false),
                 external,
                 handler,
             }),
@@ -219,7 +220,7 @@ impl Rings {
 
     /// Gives the channel up. Any context.
     fn fail(&self, channel: &Channel, error: &dyn core::fmt::Debug) {
-        if !self.broken.xchg(true, Full) {
+        if !self.broken.swap(true, SeqCst) {
             ratelimited!(
                 pr_err,
                 "channel {}: the host broke the ring: {:?}\n",
@@ -232,6 +233,7 @@ impl Rings {
 
     /// Stages packets; if `publish` is set, the host gets to see them, together with those that were staged before. Any
     /// context.
+    #[inline]
     fn send<R>(
         &self,
         channel: &Channel,
@@ -276,6 +278,7 @@ pub struct Packets<'a> {
 
 impl Packets<'_> {
     /// Copies the next packet; `None` if there is none, or it is another channel's turn.
+    #[inline]
     pub fn take(&mut self) -> Option<IncomingPacket<'_>> {
         if self.error.is_some() || *self.left <= 1 {
             return None;
@@ -309,29 +312,55 @@ impl Batch<'_> {
     ///
     /// See [`SendError`]; the packet is not sent, those before it are.
     pub fn add(&mut self, packet: &OutgoingPacket<'_>) -> Result<(), SendError> {
-        loop {
-            let needed = match self.writer.stage(packet) {
-                Ok(()) => return Ok(()),
-                Err(WriteError::TooLarge) => return Err(SendError::TooLarge),
-                Err(WriteError::Corrupt(corrupt)) => return Err(self.dead(&corrupt)),
-                Err(WriteError::Full { needed }) => needed,
-            };
-            self.channel.counters().out_full_total.increment();
-            // What the host has not seen it cannot make room by.
-            if self.writer.publish() == Signal::Needed {
-                self.channel.counters().out_empty.increment();
-                self.channel.signal_host();
+        self.try_to(|writer| writer.stage(packet))
+    }
+
+    /// Adds a packet that was made as a whole, see [`Writer::stage_whole`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Batch::add`].
+    #[inline]
+    pub fn add_whole(&mut self, packet: &mut [u64]) -> Result<(), SendError> {
+        self.try_to(|writer| writer.stage_whole(packet))
+    }
+
+    /// Does something for which there may be no room yet.
+    #[inline]
+    fn try_to(
+        &mut self,
+        mut stage: impl FnMut(&mut Writer<Ring>) -> Result<(), WriteError>,
+    ) -> Result<(), SendError> {
+        while let Err(error) = stage(self.writer) {
+            self.make_room(error)?;
+        }
+        Ok(())
+    }
+
+    /// Makes room where that helps, so that it makes sense to try again.
+    #[cold]
+    fn make_room(&mut self, error: WriteError) -> Result<(), SendError> {
+        let needed = match error {
+            WriteError::TooLarge => return Err(SendError::TooLarge),
+            WriteError::Corrupt(corrupt) => return Err(self.dead(&corrupt)),
+            WriteError::Full { needed } => needed,
+        };
+        self.channel.counters().out_full_total.increment();
+        // What the host has not seen it cannot make room by.
+        if self.writer.publish() == Signal::Needed {
+            self.channel.counters().out_empty.increment();
+            self.channel.signal_host();
+        }
+        if !self.rings.wants_room.swap(true, SeqCst) {
+            self.channel.counters().out_full_first.increment();
+        }
+        match self.writer.arm_pending_send(needed) {
+            Ok(Room::Now) => {
+                self.rings.wants_room.swap(false, SeqCst);
+                Ok(())
             }
-            if !self.rings.wants_room.xchg(true, Full) {
-                self.channel.counters().out_full_first.increment();
-            }
-            match self.writer.arm_pending_send(needed) {
-                Ok(Room::Now) => {
-                    self.rings.wants_room.xchg(false, Full);
-                }
-                Ok(Room::Later) => return Err(SendError::Full),
-                Err(corrupt) => return Err(self.dead(&corrupt)),
-            }
+            Ok(Room::Later) => Err(SendError::Full),
+            Err(corrupt) => Err(self.dead(&corrupt)),
         }
     }
 
@@ -492,34 +521,25 @@ impl OpenChannel {
     ///
     /// See [`SendError`].
     pub fn send(&self, packet: &OutgoingPacket<'_>) -> Result<(), SendError> {
-        self.batch(|batch| batch.add(packet))
+        self.batch(true, |batch| batch.add(packet))
     }
 
     /// Sends packets together, with at most one signal. Any context; interrupts are off in `stage`.
     ///
+    /// If `publish` is not set, the host does not see the packets before the next time that it is, be it without any; it
+    /// never answers before `stage` has ended.
+    ///
     /// # Errors
     ///
-    /// What `stage` returns; what it added is sent nevertheless.
+    /// What `stage` returns; what it added is sent or staged nevertheless.
+    #[inline]
     pub fn batch<R>(
         &self,
+        publish: bool,
         stage: impl FnOnce(&mut Batch<'_>) -> Result<R, SendError>,
     ) -> Result<R, SendError> {
         let closed = self.closed.as_ref().ok_or(SendError::Dead)?;
-        self.rings.send(&closed.0, true, stage)
-    }
-
-    /// As [`Self::batch`], but the host does not see the packets before the next batch, be it an empty one. Any context;
-    /// interrupts are off in `stage`, and the host cannot answer before it has ended.
-    ///
-    /// # Errors
-    ///
-    /// What `stage` returns; what it added is staged nevertheless.
-    pub fn stage<R>(
-        &self,
-        stage: impl FnOnce(&mut Batch<'_>) -> Result<R, SendError>,
-    ) -> Result<R, SendError> {
-        let closed = self.closed.as_ref().ok_or(SendError::Dead)?;
-        self.rings.send(&closed.0, false, stage)
+        self.rings.send(&closed.0, publish, stage)
     }
 
     /// Takes packets that have come, without waiting for an event. Process or softirq context.

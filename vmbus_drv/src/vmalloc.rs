@@ -4,13 +4,14 @@
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicU32, AtomicU64};
 use hv_core::compat::full_barrier;
 use hv_core::{Cpu, HV_PAGE_SIZE};
 use kernel::alloc::allocator::Vmalloc;
 use kernel::alloc::{Allocator, NumaNode};
 use kernel::bindings;
 use kernel::prelude::*;
-use kernel::sync::atomic::{Acquire, Atomic, Release};
 use kernel::sync::Arc;
 use vmbus_ring::{Control, RingMem};
 
@@ -117,16 +118,6 @@ impl SharedPages {
         self.base.as_ptr().addr()
     }
 
-    /// The 32-bit word at `offset`, a multiple of 4; `None` if it is not inside.
-    fn word(&self, offset: usize) -> Option<&Atomic<u32>> {
-        self.check(offset, 4)?;
-        if offset % 4 != 0 {
-            return None;
-        }
-        // SAFETY: In bounds and aligned; an atomic is sound on memory that others write.
-        Some(unsafe { Atomic::from_ptr(self.base.as_ptr().add(offset).cast()) })
-    }
-
     /// Whether `len` bytes from `offset` are inside.
     fn check(&self, offset: usize, len: usize) -> Option<()> {
         (offset.checked_add(len)? <= self.layout.size()).then_some(())
@@ -141,15 +132,24 @@ impl Drop for SharedPages {
 }
 
 /// One ring of a channel: a part of [`SharedPages`].
+///
+/// # Invariants
+///
+/// `control` is a page of `pages`, and `size` bytes, a multiple of 4096, follow it there.
 #[derive(Clone)]
 pub(crate) struct Ring {
-    /// The pages of both rings.
-    pages: Arc<SharedPages>,
-    /// Where the control page is, in bytes.
-    control: usize,
-    /// Bytes of the data area behind it.
+    /// The control page; behind it is the data area.
+    control: NonNull<u8>,
+    /// Bytes of the data area.
     size: u32,
+    /// The pages of both rings.
+    _pages: Arc<SharedPages>,
 }
+
+// SAFETY: The pages are owned by reference, and every access copies bytes or is atomic.
+unsafe impl Send for Ring {}
+// SAFETY: As above.
+unsafe impl Sync for Ring {}
 
 impl Ring {
     /// The ring whose `count` pages, control page included, start at page `first`.
@@ -168,47 +168,97 @@ impl Ring {
         {
             return Err(EINVAL);
         }
-        let size = u32::try_from(data * HV_PAGE_SIZE).map_err(|_| EINVAL)?;
+        // INVARIANT: Just checked.
         Ok(Self {
-            pages,
-            control: first * HV_PAGE_SIZE,
-            size,
+            // SAFETY: By the same check.
+            control: unsafe { pages.base.add(first * HV_PAGE_SIZE) },
+            size: u32::try_from(data * HV_PAGE_SIZE).map_err(|_| EINVAL)?,
+            _pages: pages,
         })
     }
 
-    /// Where byte `offset` of the data area is in the pages.
-    fn data(&self, offset: u32) -> usize {
-        (self.control + HV_PAGE_SIZE).saturating_add(offset as usize)
+    /// A word of the control page.
+    #[inline]
+    fn word(&self, word: Control) -> &AtomicU32 {
+        // SAFETY: Inside the control page and aligned; an atomic is sound on memory that others write.
+        unsafe { AtomicU32::from_ptr(self.control.as_ptr().add(word.offset()).cast()) }
+    }
+
+    /// Where `length` bytes of the data area are. `None` if they are not all inside, which the ring code never asks.
+    #[inline]
+    fn data(&self, offset: u32, length: usize) -> Option<*mut u8> {
+        let offset = offset as usize;
+        if offset.checked_add(length)? > self.size as usize {
+            return None;
+        }
+        // SAFETY: Inside by the invariant.
+        Some(unsafe { self.control.as_ptr().add(HV_PAGE_SIZE + offset) })
+    }
+
+    /// 8 bytes of the data area; `None` as above, or if they are not aligned.
+    #[inline]
+    fn data_word(&self, offset: u32) -> Option<&AtomicU64> {
+        let data = self.data(offset, 8).filter(|_| offset % 8 == 0)?;
+        // SAFETY: Inside and aligned; an atomic is sound on memory that others write.
+        Some(unsafe { AtomicU64::from_ptr(data.cast()) })
     }
 }
 
 impl RingMem for Ring {
+    #[inline]
     fn size(&self) -> u32 {
         self.size
     }
 
+    #[inline]
     fn load(&self, word: Control) -> u32 {
-        self.pages
-            .word(self.control + word.offset())
-            .map_or(0, |word| word.load(Acquire))
+        self.word(word).load(Acquire)
     }
 
+    #[inline]
     fn store(&self, word: Control, value: u32) {
-        if let Some(word) = self.pages.word(self.control + word.offset()) {
-            word.store(value, Release);
-        }
+        self.word(word).store(value, Release);
     }
 
+    #[inline]
     fn full_fence(&self) {
         full_barrier();
     }
 
+    #[inline]
     fn read(&self, offset: u32, dest: &mut [u8]) {
-        // The ring code stays inside; bytes outside would be left as they are.
-        let _ = self.pages.read(self.data(offset), dest);
+        if let Some(data) = self.data(offset, dest.len()) {
+            // SAFETY: Inside; `dest` is private memory. The C function hides from the compiler that the host may write
+            // meanwhile, which can only change the bytes that are copied.
+            unsafe {
+                hv_bindings::rust_helper_hv_copy(
+                    dest.as_mut_ptr().cast(),
+                    data.cast_const().cast(),
+                    dest.len(),
+                );
+            }
+        }
     }
 
+    #[inline]
     fn write(&self, offset: u32, source: &[u8]) {
-        let _ = self.pages.write(self.data(offset), source);
+        if let Some(data) = self.data(offset, source.len()) {
+            // SAFETY: As for `read`; `source` is private memory.
+            unsafe {
+                hv_bindings::rust_helper_hv_copy(data.cast(), source.as_ptr().cast(), source.len());
+            }
+        }
+    }
+
+    #[inline]
+    fn read_word(&self, offset: u32) -> u64 {
+        self.data_word(offset).map_or(0, |word| word.load(Relaxed))
+    }
+
+    #[inline]
+    fn write_word(&self, offset: u32, word: u64) {
+        if let Some(data) = self.data_word(offset) {
+            data.store(word, Relaxed);
+        }
     }
 }

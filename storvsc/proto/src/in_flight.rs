@@ -20,7 +20,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub struct Place {
     /// In the upper 32 bits the generation; in the lower 0, or the number of the command's channel, from 1.
     state: AtomicU64,
-    /// Where the command's LUN is, see [`Address::index`].
+    /// Where the command's LUN is.
     lun: AtomicU32,
 }
 
@@ -74,8 +74,7 @@ impl Place {
     /// [`Self::free`].
     #[inline]
     pub fn put(&self, generation: u32, channel: u16, lun: Address) {
-        let lun = lun.index().and_then(|lun| u32::try_from(lun).ok());
-        self.lun.store(lun.unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.lun.store(lun.into(), Ordering::Relaxed);
         let state = state(generation, occupant(channel));
         self.state.store(state, Ordering::Release);
     }
@@ -100,8 +99,14 @@ impl Place {
     #[must_use]
     pub fn is_busy(&self, lun: Option<Address>) -> bool {
         let (_, occupant) = split(self.state.load(Ordering::Acquire));
-        let here = || usize::try_from(self.lun.load(Ordering::Relaxed)).ok();
-        occupant != 0 && lun.is_none_or(|lun| lun.index() == here())
+        let here = || self.lun.load(Ordering::Relaxed);
+        occupant != 0 && lun.is_none_or(|lun| u32::from(lun) == here())
+    }
+
+    /// Whether the host has a command here that went by this channel.
+    #[must_use]
+    pub fn is_on(&self, channel: u16) -> bool {
+        split(self.state.load(Ordering::Relaxed)).1 == occupant(channel)
     }
 
     /// Takes the command out if it is still this one.

@@ -7,7 +7,7 @@ use crate::transaction::Transaction;
 
 /// A packet from the host, sorted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Incoming {
+pub enum Incoming<'a> {
     /// The answer to a command, if that is in its place.
     Command {
         /// The place.
@@ -15,14 +15,14 @@ pub enum Incoming {
         /// The command's generation.
         generation: u32,
         /// The answer. `None`: it makes no sense, but the host has said that it is done with the command.
-        answer: Option<Packet>,
+        answer: Option<&'a Packet>,
     },
     /// The answer to a request of the driver's own.
     Control {
         /// The request's generation.
         generation: u32,
         /// The answer.
-        answer: Packet,
+        answer: &'a Packet,
     },
     /// LUNs have come or gone.
     LunsChanged,
@@ -30,12 +30,12 @@ pub enum Incoming {
     Nonsense,
 }
 
-impl Incoming {
+impl<'a> Incoming<'a> {
     /// Sorts a packet.
     #[inline]
     #[must_use]
-    pub fn sort(transaction_id: u64, payload: &[u8]) -> Self {
-        let packet = Packet::parse(payload);
+    pub fn sort(transaction_id: u64, payload: &'a [u8]) -> Self {
+        let packet = Packet::view(payload);
         match (Transaction::from_id(transaction_id), packet) {
             (Transaction::Command { place, generation }, answer) => Self::Command {
                 place,
@@ -67,11 +67,11 @@ mod tests {
     };
     const CONTROL: Transaction = Transaction::Control { generation: 9 };
 
-    fn sort(transaction: Transaction, packet: &Packet) -> Incoming {
+    fn sort(transaction: Transaction, packet: &Packet) -> Incoming<'_> {
         Incoming::sort(transaction.id(), packet.as_bytes())
     }
 
-    fn command(answer: Option<Packet>) -> Incoming {
+    fn command(answer: Option<&Packet>) -> Incoming<'_> {
         Incoming::Command {
             place: 5,
             generation: 9,
@@ -82,11 +82,14 @@ mod tests {
     #[test]
     fn answers() {
         let answer = Packet::answer(NtStatus::UNSUCCESSFUL);
-        assert_eq!(sort(COMMAND, &answer), command(Some(answer)));
+        assert_eq!(sort(COMMAND, &answer), command(Some(&answer)));
         let generation = 9;
         assert_eq!(
             sort(CONTROL, &answer),
-            Incoming::Control { generation, answer }
+            Incoming::Control {
+                generation,
+                answer: &answer
+            }
         );
         assert_eq!(sort(Transaction::Unsolicited, &answer), Incoming::Nonsense);
     }
@@ -113,7 +116,8 @@ mod tests {
             (Operation::EXECUTE_SRB, false),
             (Operation(0), false),
         ] {
-            let sorted = sort(Transaction::Unsolicited, &Packet::notification(operation));
+            let packet = Packet::notification(operation);
+            let sorted = sort(Transaction::Unsolicited, &packet);
             assert_eq!(sorted == Incoming::LunsChanged, changed);
             assert_eq!(sorted == Incoming::Nonsense, !changed);
         }

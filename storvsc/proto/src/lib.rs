@@ -53,5 +53,5 @@ pub use srb::{
 };
 pub use status::{completion, Action, Completion, HostByte, Log, Sent};
 pub use transaction::Transaction;
-pub use transfer::{PageNumbers, Segment};
+pub use transfer::{page_numbers, Segment};
 pub use version::{ProtocolVersion, Version};

@@ -30,12 +30,21 @@ impl fmt::Display for Address {
     }
 }
 
+/// The three parts as one number, for comparisons.
+impl From<Address> for u32 {
+    #[inline]
+    fn from(Address { path, target, lun }: Address) -> Self {
+        Self::from_be_bytes([0, path, target, lun])
+    }
+}
+
 impl Address {
     /// How many addresses a controller has.
     pub const COUNT: usize = 8 * 2 * 256;
 
     /// The address as a number below [`Self::COUNT`]; `None` for one that no controller has.
     #[must_use]
+    #[inline]
     pub fn index(self) -> Option<usize> {
         if self.path >= PATHS || self.target >= TARGETS {
             return None;

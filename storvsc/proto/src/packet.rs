@@ -109,6 +109,7 @@ impl Payload for FcWwn {}
 impl Packet {
     /// A request without payload that wants an answer.
     #[must_use]
+    #[inline]
     pub fn request(operation: Operation) -> Self {
         Self {
             operation: U32::new(operation.0),
@@ -138,6 +139,7 @@ impl Packet {
 
     /// The same packet with a payload.
     #[must_use]
+    #[inline]
     pub fn with<T: Payload>(mut self, payload: &T) -> Self {
         let () = T::FITS;
         let bytes = payload.as_bytes();
@@ -147,8 +149,42 @@ impl Packet {
         self
     }
 
+    /// The packet that was received, which may be padded. `None` if it is too short.
+    #[must_use]
+    #[inline]
+    pub fn view(received: &[u8]) -> Option<&Self> {
+        Self::ref_from_prefix(received)
+            .ok()
+            .map(|(packet, _)| packet)
+    }
+
+    /// The request to carry out a command.
+    #[must_use]
+    #[inline]
+    pub fn execute(srb: Srb) -> Self {
+        Self {
+            payload: zerocopy::transmute!(srb),
+            ..Self::request(Operation::EXECUTE_SRB)
+        }
+    }
+
+    /// The packet as words, little-endian.
+    #[must_use]
+    #[inline]
+    pub fn words(self) -> [u64; PACKET_SIZE / 8] {
+        zerocopy::transmute!(self)
+    }
+
+    /// The payload of the answer to that.
+    #[must_use]
+    #[inline]
+    pub fn srb(&self) -> &Srb {
+        zerocopy::transmute_ref!(&self.payload)
+    }
+
     /// Copies a packet out of what was received, which may be padded. `None` if it is too short.
     #[must_use]
+    #[inline]
     pub fn parse(received: &[u8]) -> Option<Self> {
         Self::read_from_prefix(received)
             .ok()
@@ -157,6 +193,7 @@ impl Packet {
 
     /// What the packet asks or answers.
     #[must_use]
+    #[inline]
     pub fn operation(&self) -> Operation {
         Operation(self.operation.get())
     }
@@ -169,6 +206,7 @@ impl Packet {
 
     /// What became of the request.
     #[must_use]
+    #[inline]
     pub fn status(&self) -> NtStatus {
         NtStatus(self.status.get())
     }
@@ -181,6 +219,7 @@ impl Packet {
 
     /// The payload, seen as `T`. Which `T` it is, the request tells.
     #[must_use]
+    #[inline]
     pub fn payload<T: Payload>(&self) -> T {
         let () = T::FITS;
         T::read_from_prefix(&self.payload).map_or_else(|_| T::new_zeroed(), |(payload, _)| payload)

@@ -139,6 +139,12 @@ pub fn completion(sent: Sent, answer: &Srb) -> Completion<'_> {
     if answer.srb_status == SrbStatus::SUCCESS.0 && success.scsi == ScsiStatus::GOOD {
         return success;
     }
+    unsuccessful(sent, answer, success)
+}
+
+/// Sorts out the answer to a command that did not simply succeed. `success` is what it would be if it had.
+#[cold]
+fn unsuccessful<'a>(sent: Sent, answer: &'a Srb, success: Completion<'a>) -> Completion<'a> {
     let status = answer.status();
     // An INQUIRY of a LUN that is not there is told as it is: zeros would look like a disk.
     if sent.is_mishandled() && status != SrbStatus::INVALID_LUN {
@@ -166,7 +172,11 @@ pub fn completion(sent: Sent, answer: &Srb) -> Completion<'_> {
     Completion {
         host,
         sense,
-        residual: if counted { not_moved } else { sent.length },
+        residual: if counted {
+            success.residual
+        } else {
+            sent.length
+        },
         action,
         log: match sent.opcode {
             TEST_UNIT_READY => Log::Warning,

@@ -24,70 +24,36 @@ pub struct Segment {
 impl Segment {
     /// Where the segment starts in its first page.
     #[must_use]
+    #[inline]
     pub fn byte_offset(&self) -> u32 {
         u32::try_from(self.address % PAGE).unwrap_or(0)
     }
 }
 
-/// The PFNs of a scattered buffer. Ends early if the buffer cannot be one range.
-#[derive(Clone, Debug)]
-pub struct PageNumbers<I> {
-    /// The segments that are left.
-    segments: I,
-    /// The PFN that comes next.
-    next: u64,
-    /// How many the current segment still has.
-    left: u64,
-    /// Whether a segment that starts inside a page may come: only before the first.
-    may_start_inside: bool,
-    /// Whether no segment may come any more.
-    ended: bool,
-}
-
-impl<I: Iterator<Item = Segment>> PageNumbers<I> {
-    /// The PFNs of these segments.
-    pub fn new(segments: I) -> Self {
-        Self {
-            segments,
-            next: 0,
-            left: 0,
-            may_start_inside: true,
-            ended: false,
+/// Writes the PFNs of a scattered buffer, and returns how many there are: at most as many as there is room for, and fewer
+/// if the buffer cannot be one range.
+#[inline]
+pub fn page_numbers(segments: impl Iterator<Item = Segment>, pfns: &mut [u64]) -> usize {
+    let mut written = 0usize;
+    let mut end = 0;
+    for segment in segments {
+        let starts_inside = segment.address % PAGE != 0 && written != 0;
+        if end % PAGE != 0 || starts_inside || segment.length == 0 {
+            break;
+        }
+        let Some(next) = segment.address.checked_add(u64::from(segment.length)) else {
+            break;
+        };
+        end = next;
+        for number in segment.address / PAGE..end.div_ceil(PAGE) {
+            let Some(slot) = pfns.get_mut(written) else {
+                return written;
+            };
+            *slot = number.to_le();
+            written = written.wrapping_add(1);
         }
     }
-
-    /// Goes to the next segment; `None` if there is none, or it cannot follow.
-    fn advance(&mut self) -> Option<()> {
-        let segment = self.segments.next()?;
-        let end = segment.address.checked_add(u64::from(segment.length))?;
-        if self.ended
-            || segment.length == 0
-            || (segment.address % PAGE != 0 && !self.may_start_inside)
-        {
-            return None;
-        }
-        self.next = segment.address / PAGE;
-        self.left = end.div_ceil(PAGE).wrapping_sub(self.next);
-        self.may_start_inside = false;
-        self.ended = end % PAGE != 0;
-        Some(())
-    }
-}
-
-impl<I: Iterator<Item = Segment>> Iterator for PageNumbers<I> {
-    type Item = u64;
-
-    #[inline]
-    fn next(&mut self) -> Option<u64> {
-        if self.left == 0 && self.advance().is_none() {
-            self.ended = true;
-            return None;
-        }
-        let number = self.next;
-        self.next = number.wrapping_add(1);
-        self.left = self.left.wrapping_sub(1);
-        Some(number)
-    }
+    written
 }
 
 #[cfg(test)]
@@ -101,7 +67,10 @@ mod tests {
         let segments = segments
             .iter()
             .map(|&(address, length)| Segment { address, length });
-        PageNumbers::new(segments).take(64).collect()
+        let mut numbers = std::vec![0; 64];
+        let count = page_numbers(segments, &mut numbers);
+        numbers.truncate(count);
+        numbers
     }
 
     #[test]
@@ -155,9 +124,10 @@ mod tests {
                     expected.push(byte / 4096);
                 }
             }
-            let found: Vec<_> = PageNumbers::new(
-                segments.iter().map(|&(address, length)| Segment { address, length }),
-            ).collect();
+            let mut found = std::vec![0; 1024];
+            let list = segments.iter().map(|&(address, length)| Segment { address, length });
+            let count = page_numbers(list, &mut found);
+            found.truncate(count);
             let bytes: u64 = segments.iter().map(|s| u64::from(s.1)).sum();
             let pages = (first.0 % 4096 + bytes).div_ceil(4096);
             prop_assert_eq!(u64::try_from(found.len()).unwrap(), pages);

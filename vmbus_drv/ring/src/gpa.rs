@@ -57,6 +57,7 @@ const PFN_SIZE: usize = 8;
 
 /// The number of pages that `byte_count` bytes touch from `byte_offset` in the first page on; 0 if
 /// the range is none.
+#[inline]
 pub const fn pages(byte_offset: u32, byte_count: u32) -> u32 {
     if byte_count == 0 || byte_offset >= PAGE_SIZE {
         return 0;
@@ -69,7 +70,18 @@ pub const fn pages(byte_offset: u32, byte_count: u32) -> u32 {
         .wrapping_add(1)
 }
 
+/// The words before the PFNs in an extension with one range.
+#[inline]
+pub fn one_range(byte_offset: u32, byte_count: u32) -> [u64; 2] {
+    let range_count = 1u64 << 32;
+    [
+        range_count.to_le(),
+        (u64::from(byte_offset) << 32 | u64::from(byte_count)).to_le(),
+    ]
+}
+
 /// Size in bytes of an extension with `ranges` ranges that list `pfns` PFNs in all.
+#[inline]
 pub const fn extension_size(ranges: usize, pfns: usize) -> usize {
     HEADER_SIZE
         .saturating_add(ranges.saturating_mul(RANGE_SIZE))
@@ -98,6 +110,7 @@ impl<'b> GpaDirect<'b> {
     /// # Errors
     ///
     /// [`GpaError::NoRoom`] if not even the header fits.
+    #[inline]
     pub fn new(buffer: &'b mut [u8]) -> Result<Self, GpaError> {
         if buffer.len() < HEADER_SIZE {
             return Err(GpaError::NoRoom);
@@ -116,6 +129,7 @@ impl<'b> GpaDirect<'b> {
     ///
     /// [`GpaError::BadRange`] if `pfns` is not exactly as long as [`pages`] says,
     /// [`GpaError::NoRoom`] if it does not fit.
+    #[inline]
     pub fn push<I>(&mut self, byte_offset: u32, byte_count: u32, pfns: I) -> Result<(), GpaError>
     where
         I: IntoIterator<Item = u64>,
@@ -153,6 +167,7 @@ impl<'b> GpaDirect<'b> {
     }
 
     /// The finished extension, for [`crate::OutgoingPacket::gpa_direct`].
+    #[inline]
     pub fn finish(self) -> &'b [u8] {
         let header = Header {
             reserved: U32::ZERO,

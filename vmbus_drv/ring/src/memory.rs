@@ -67,6 +67,20 @@ pub trait RingMem {
 
     /// Copies data into the ring. The ring code calls it with `offset + src.len() <= size()` only.
     fn write(&self, offset: u32, src: &[u8]);
+
+    /// Copies 8 bytes of data out of the ring, little-endian. `offset` is a multiple of 8 below `size()`.
+    #[inline]
+    fn read_word(&self, offset: u32) -> u64 {
+        let mut bytes = [0; 8];
+        self.read(offset, &mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+
+    /// Copies 8 bytes of data into the ring, little-endian. `offset` is a multiple of 8 below `size()`.
+    #[inline]
+    fn write_word(&self, offset: u32, word: u64) {
+        self.write(offset, &word.to_le_bytes());
+    }
 }
 
 impl<M: RingMem + ?Sized> RingMem for &M {
@@ -98,5 +112,15 @@ impl<M: RingMem + ?Sized> RingMem for &M {
     #[inline]
     fn write(&self, offset: u32, src: &[u8]) {
         (**self).write(offset, src);
+    }
+
+    #[inline]
+    fn read_word(&self, offset: u32) -> u64 {
+        (**self).read_word(offset)
+    }
+
+    #[inline]
+    fn write_word(&self, offset: u32, word: u64) {
+        (**self).write_word(offset, word);
     }
 }

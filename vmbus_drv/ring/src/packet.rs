@@ -5,8 +5,6 @@
 use core::fmt;
 
 use bitflags::bitflags;
-use zerocopy::little_endian::{U16, U32, U64};
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// What a packet is (`enum vmbus_packet_type`). A host may send values that have no name here.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,40 +54,88 @@ bitflags! {
 }
 
 /// The start of every packet (`struct vmpacket_descriptor`): 16 bytes, little-endian.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
-#[repr(C)]
+///
+/// The first four fields are one word of the ring, from its lowest bits on; the fifth is the next.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Descriptor {
     /// A [`PacketType`].
-    pub(crate) packet_type: U16,
+    pub(crate) packet_type: u16,
     /// Length of descriptor and extension, in units of 8 bytes.
-    pub(crate) offset8: U16,
+    pub(crate) offset8: u16,
     /// Length of the packet without its trailer, in units of 8 bytes.
-    pub(crate) length8: U16,
+    pub(crate) length8: u16,
     /// [`PacketFlags`].
-    pub(crate) flags: U16,
+    pub(crate) flags: u16,
     /// Chosen by the sender of a request and returned in its completion; 0 if no answer is
     /// expected.
-    pub(crate) transaction_id: U64,
+    pub(crate) transaction_id: u64,
+}
+
+/// Words of a packet that are neither extension nor payload: two of the descriptor before them, and the trailer behind.
+pub const HEAD_WORDS: usize = 2;
+/// See [`HEAD_WORDS`].
+pub const TRAILER_WORDS: usize = 1;
+
+/// The first words of a request that is made as a whole, for [`crate::Writer::stage_whole`]: so many words of
+/// extension follow, and so many of payload. `None` if a descriptor cannot express that.
+#[inline]
+pub fn request_head(
+    transaction_id: u64,
+    extension: usize,
+    payload: usize,
+) -> Option<[u64; HEAD_WORDS]> {
+    let offset8 = u16::try_from(extension.checked_add(HEAD_WORDS)?).ok()?;
+    let descriptor = Descriptor {
+        packet_type: match extension {
+            0 => PacketType::IN_BAND,
+            _ => PacketType::GPA_DIRECT,
+        }
+        .0,
+        offset8,
+        length8: offset8.checked_add(u16::try_from(payload).ok()?)?,
+        flags: PacketFlags::COMPLETION_REQUESTED.bits(),
+        transaction_id,
+    };
+    Some(descriptor.words())
 }
 
 /// Size in bytes of a [`Descriptor`].
 pub(crate) const DESCRIPTOR_SIZE: usize = 16;
-const _: () = assert!(size_of::<Descriptor>() == DESCRIPTOR_SIZE);
 
-/// The end of every packet (`VMBUS_PKT_TRAILER`): 8 bytes, little-endian. No receiver is known to
-/// read it.
-#[derive(Clone, Copy, Debug, Immutable, IntoBytes)]
-#[repr(C)]
-pub(crate) struct Trailer {
-    /// Zero.
-    pub(crate) reserved: U32,
-    /// Index at which the packet starts.
-    pub(crate) start: U32,
+impl Descriptor {
+    /// As words of the ring.
+    #[inline]
+    pub(crate) fn words(self) -> [u64; 2] {
+        let first = u64::from(self.packet_type)
+            | u64::from(self.offset8) << 16
+            | u64::from(self.length8) << 32
+            | u64::from(self.flags) << 48;
+        [first, self.transaction_id]
+    }
+
+    /// From words of the ring.
+    #[inline]
+    pub(crate) fn from_words([first, transaction_id]: [u64; 2]) -> Self {
+        let [a, b, c, d, e, f, g, h] = first.to_le_bytes();
+        Self {
+            packet_type: u16::from_le_bytes([a, b]),
+            offset8: u16::from_le_bytes([c, d]),
+            length8: u16::from_le_bytes([e, f]),
+            flags: u16::from_le_bytes([g, h]),
+            transaction_id,
+        }
+    }
 }
 
-/// Size in bytes of a [`Trailer`].
+/// The end of a packet that starts at index `start` (`VMBUS_PKT_TRAILER`): a word of the ring whose upper half is that
+/// index. No receiver is known to read it.
+#[inline]
+pub(crate) fn trailer(start: u32) -> u64 {
+    u64::from(start) << 32
+}
+
+/// Size in bytes of a trailer.
 pub(crate) const TRAILER_SIZE: usize = 8;
-const _: () = assert!(size_of::<Trailer>() == TRAILER_SIZE);
 
 /// A packet to be sent, in pieces that are copied into the ring one after the other.
 #[derive(Clone, Copy, Debug)]

@@ -2,8 +2,6 @@
 
 //! The reading end of a ring, which carries packets from the host.
 
-use zerocopy::{FromZeros, IntoBytes};
-
 use crate::memory::{Control, RingMem, FEATURE_PENDING_SEND_SIZE};
 use crate::packet::{Descriptor, IncomingPacket, PacketFlags, PacketType, DESCRIPTOR_SIZE};
 use crate::size::{length, RingSize, SetupError, UNIT};
@@ -93,13 +91,15 @@ impl<M: RingMem> Reader<M> {
     #[inline]
     pub fn next<'b>(&mut self, buffer: &'b mut [u8]) -> Result<IncomingPacket<'b>, ReadError> {
         let available = self.available()?;
-        let mut descriptor = Descriptor::new_zeroed();
-        let body = self.get(self.next, descriptor.as_mut_bytes());
+        let id = self.size.advance(self.next, UNIT);
+        let body = self.size.advance(id, UNIT);
+        let words = [self.mem.read_word(self.next), self.mem.read_word(id)];
+        let descriptor = Descriptor::from_words(words);
 
-        let offset = usize::from(descriptor.offset8.get()).wrapping_mul(8);
-        let length = usize::from(descriptor.length8.get()).wrapping_mul(8);
+        let offset = usize::from(descriptor.offset8).wrapping_mul(8);
+        let length = usize::from(descriptor.length8).wrapping_mul(8);
         // The trailer is one unit more.
-        let total = u32::from(descriptor.length8.get())
+        let total = u32::from(descriptor.length8)
             .wrapping_add(1)
             .wrapping_mul(UNIT);
         if offset < DESCRIPTOR_SIZE || length < offset || total > available {
@@ -116,9 +116,9 @@ impl<M: RingMem> Reader<M> {
         self.available = available.wrapping_sub(total);
         self.uncommitted = self.uncommitted.wrapping_add(total);
         Ok(IncomingPacket {
-            packet_type: PacketType(descriptor.packet_type.get()),
-            flags: PacketFlags::from_bits_retain(descriptor.flags.get()),
-            transaction_id: descriptor.transaction_id.get(),
+            packet_type: PacketType(descriptor.packet_type),
+            flags: PacketFlags::from_bits_retain(descriptor.flags),
+            transaction_id: descriptor.transaction_id,
             extension,
             payload,
         })
@@ -228,29 +228,31 @@ impl<M: RingMem> Reader<M> {
     #[cold]
     fn bad_lengths<T>(&mut self, descriptor: &Descriptor, available: u32) -> Result<T, ReadError> {
         let corrupt = Corrupt::Lengths {
-            offset8: descriptor.offset8.get(),
-            length8: descriptor.length8.get(),
+            offset8: descriptor.offset8,
+            length8: descriptor.length8,
             available,
         };
         self.corrupt = Some(corrupt);
         Err(ReadError::Corrupt(corrupt))
     }
 
-    /// Fills `dest`, shorter than the ring, from index `at`, and returns the index behind what was
-    /// copied.
+    /// Fills `dest`, shorter than the ring, from index `at`.
     #[inline]
-    fn get(&self, at: u32, dest: &mut [u8]) -> u32 {
+    fn get(&self, at: u32, dest: &mut [u8]) {
+        if length(dest) <= self.size.to_end(at) {
+            self.mem.read(at, dest);
+        } else {
+            self.get_around(at, dest);
+        }
+    }
+
+    /// The same where the bytes go on at the start of the data area.
+    #[cold]
+    fn get_around(&self, at: u32, dest: &mut [u8]) {
         let to_end = usize::try_from(self.size.to_end(at)).unwrap_or(0);
-        match dest.split_at_mut_checked(to_end) {
-            Some((first, second)) => {
-                self.mem.read(at, first);
-                self.mem.read(0, second);
-                length(second)
-            }
-            None => {
-                self.mem.read(at, dest);
-                at.wrapping_add(length(dest))
-            }
+        if let Some((first, second)) = dest.split_at_mut_checked(to_end) {
+            self.mem.read(at, first);
+            self.mem.read(0, second);
         }
     }
 }

@@ -2,11 +2,10 @@
 
 //! The writing end of a ring, which carries packets to the host.
 
-use zerocopy::little_endian::{U16, U32, U64};
-use zerocopy::IntoBytes;
+use zerocopy::IntoBytes as _;
 
 use crate::memory::{Control, RingMem, FEATURE_PENDING_SEND_SIZE};
-use crate::packet::{Descriptor, OutgoingPacket, Trailer, DESCRIPTOR_SIZE, TRAILER_SIZE};
+use crate::packet::{trailer, Descriptor, OutgoingPacket, DESCRIPTOR_SIZE, TRAILER_SIZE};
 use crate::size::{length, RingSize, SetupError, UNIT};
 use crate::{Corrupt, Signal};
 
@@ -99,21 +98,41 @@ impl<M: RingMem> Writer<M> {
         let layout = Layout::of(packet, self.size.max_packet()).ok_or(WriteError::TooLarge)?;
         self.reserve(layout.total)?;
         let descriptor = Descriptor {
-            packet_type: U16::new(packet.packet_type.0),
-            offset8: U16::new(layout.offset8),
-            length8: U16::new(layout.length8),
-            flags: U16::new(packet.flags.bits()),
-            transaction_id: U64::new(packet.transaction_id),
+            packet_type: packet.packet_type.0,
+            offset8: layout.offset8,
+            length8: layout.length8,
+            flags: packet.flags.bits(),
+            transaction_id: packet.transaction_id,
         };
-        let trailer = Trailer {
-            reserved: U32::ZERO,
-            start: U32::new(self.staged),
-        };
-        let mut at = self.put(self.staged, descriptor.as_bytes());
+        let [first, second] = descriptor.words();
+        let mut at = self.put_word(self.staged, first);
+        at = self.put_word(at, second);
         at = self.put_padded(at, packet.extension, layout.extension_pad);
         at = self.put_padded(at, packet.payload, layout.payload_pad);
-        self.staged = self.put(at, trailer.as_bytes());
+        self.staged = self.put_word(at, trailer(self.staged));
         self.free = self.free.wrapping_sub(layout.total);
+        Ok(())
+    }
+
+    /// Copies a packet that was made as a whole into the ring, as [`Writer::stage`] does. Its first words are those of
+    /// [`crate::packet::request_head`], the last is overwritten.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::stage`].
+    #[inline]
+    pub fn stage_whole(&mut self, packet: &mut [u64]) -> Result<(), WriteError> {
+        if let Some(last) = packet.last_mut() {
+            *last = trailer(self.staged).to_le();
+        }
+        let bytes = packet.as_bytes();
+        let total = length(bytes);
+        if total == 0 || total > self.size.max_packet() {
+            return Err(WriteError::TooLarge);
+        }
+        self.reserve(total)?;
+        self.staged = self.put(self.staged, bytes);
+        self.free = self.free.wrapping_sub(total);
         Ok(())
     }
 
@@ -225,6 +244,7 @@ impl<M: RingMem> Writer<M> {
     }
 
     /// Reads and checks the host's index: it moves only forward, and not beyond what was published.
+    #[cold]
     fn refresh(&mut self) -> Result<(), Corrupt> {
         if let Some(corrupt) = self.corrupt {
             return Err(corrupt);
@@ -255,21 +275,33 @@ impl<M: RingMem> Writer<M> {
         }
     }
 
+    /// Copies 8 bytes to index `at`, and returns the index behind them.
+    #[inline]
+    fn put_word(&self, at: u32, word: u64) -> u32 {
+        self.mem.write_word(at, word);
+        self.size.advance(at, UNIT)
+    }
+
     /// Copies `bytes`, fewer than the ring has, to index `at`, and returns the index behind them.
     #[inline]
     fn put(&self, at: u32, bytes: &[u8]) -> u32 {
-        let to_end = usize::try_from(self.size.to_end(at)).unwrap_or(0);
-        match bytes.split_at_checked(to_end) {
-            Some((first, second)) => {
-                self.mem.write(at, first);
-                self.mem.write(0, second);
-                length(second)
-            }
-            None => {
-                self.mem.write(at, bytes);
-                at.wrapping_add(length(bytes))
-            }
+        let length = length(bytes);
+        if length < self.size.to_end(at) {
+            self.mem.write(at, bytes);
+            at.wrapping_add(length)
+        } else {
+            self.put_around(at, bytes)
         }
+    }
+
+    /// The same where the bytes reach the end of the data area, or go on at its start.
+    #[cold]
+    fn put_around(&self, at: u32, bytes: &[u8]) -> u32 {
+        let to_end = usize::try_from(self.size.to_end(at)).unwrap_or(0);
+        let (first, second) = bytes.split_at_checked(to_end).unwrap_or((bytes, &[]));
+        self.mem.write(at, first);
+        self.mem.write(0, second);
+        length(second)
     }
 }
 
