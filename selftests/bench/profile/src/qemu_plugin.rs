@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! QEMU's interface for TCG plugins (`qemu-plugin.h`), as far as this plugin needs it, at version 4: that of QEMU 9.2 to
-//! 10.0. The crate `qemu-plugin` has all of it, but needs a newer compiler than the build root's.
+//! QEMU's interface for TCG plugins (`qemu-plugin.h`), as far as this plugin needs it, at version 7: that of QEMU 11.1. The
+//! crate `qemu-plugin` speaks older ones only, and needs a newer compiler than the build root's.
 
 use std::ffi::{c_char, c_int, c_uint, c_void, CStr};
 use std::path::PathBuf;
@@ -48,7 +48,11 @@ struct PerCpu {
 type Told = extern "C" fn(c_uint, *mut c_void);
 
 extern "C" {
-    fn qemu_plugin_register_vcpu_tb_trans_cb(id: u64, callback: extern "C" fn(u64, *mut Block));
+    fn qemu_plugin_register_vcpu_tb_trans_cb(
+        id: u64,
+        callback: extern "C" fn(*mut Block, *mut c_void),
+        what: *mut c_void,
+    );
     fn qemu_plugin_register_vcpu_tb_exec_cb(
         block: *mut Block,
         callback: Told,
@@ -82,7 +86,7 @@ extern "C" {
 
 /// The version of the interface that this plugin was made for.
 #[no_mangle]
-pub static qemu_plugin_version: c_int = 4;
+pub static qemu_plugin_version: c_int = 7;
 
 /// QEMU loads the plugin, with arguments of the form `name=value`.
 ///
@@ -112,7 +116,7 @@ pub unsafe extern "C" fn qemu_plugin_install(
         Ok(plugin) => {
             let _ = PLUGIN.set(plugin);
             // SAFETY: The callback has the type that QEMU calls.
-            unsafe { qemu_plugin_register_vcpu_tb_trans_cb(id, translated) };
+            unsafe { qemu_plugin_register_vcpu_tb_trans_cb(id, translated, ptr::null_mut()) };
             0
         }
         Err(error) => {
@@ -122,7 +126,7 @@ pub unsafe extern "C" fn qemu_plugin_install(
     }
 }
 
-extern "C" fn translated(_id: u64, block: *mut Block) {
+extern "C" fn translated(block: *mut Block, _what: *mut c_void) {
     // SAFETY: QEMU passes a block that is this callback's alone.
     if let (Some(plugin), Some(block)) = (PLUGIN.get(), unsafe { block.as_mut() }) {
         plugin.translated(block);
