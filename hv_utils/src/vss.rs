@@ -29,7 +29,7 @@ impl Kind for Vss {
         if let Err(error) = umh::run_shell(THAW) {
             ratelimited!(
                 pr_err,
-                "vss: file systems stay frozen, there is no /bin/sh: {:?}\n",
+                "vss: file systems stay frozen, /bin/sh does not run: {:?}\n",
                 error
             );
         }

@@ -82,7 +82,7 @@ impl Vss {
     fn thaw(&mut self) {
         if self.maybe_frozen {
             self.thaw_due = true;
-            
+            self.broken |= self.promised;
             self.frozen_until = None;
         }
     }
