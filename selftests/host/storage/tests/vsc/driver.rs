@@ -4,6 +4,7 @@
 
 use hvdef::Guid;
 use serde_json::json;
+use std::collections::VecDeque;
 use std::time::Duration;
 use storvsc_proto::recovery::LOOK_MS;
 use storvsc_proto::{
@@ -11,7 +12,7 @@ use storvsc_proto::{
     Incoming, Late, Operation, Packet, Place, Progress, Reset, ScsiStatus, Sent, Srb, Step,
     Transaction, Version, Wishes, CDB_SIZE, SENSE_SIZE, SRB_SIZE,
 };
-use vmbus_host::sim::Sim;
+use vmbus_host::sim::{Received, Sim};
 use vmbus_proto::{class, Relid};
 use vmbus_ring::gpa::{extension_size, pages, GpaDirect};
 use vmbus_ring::{OutgoingPacket, WriteError};
@@ -79,6 +80,10 @@ pub(crate) struct Driver {
     pub(crate) version: Version,
     /// Commands that have ended, which the kernel has not looked at.
     pub(crate) ended: Vec<(Command, Ending)>,
+    /// How many packets pass until one of them comes again; 0 for never.
+    pub(crate) echo: usize,
+    /// The last packets that came, by channel.
+    past: VecDeque<(u16, Received)>,
     pub(crate) unknown: u64,
     pub(crate) nonsense: u64,
 }
@@ -104,6 +109,8 @@ impl Driver {
             limit_ms,
             version: Version(0),
             ended: Vec::new(),
+            echo: 0,
+            past: VecDeque::new(),
             unknown: 0,
             nonsense: 0,
         }
@@ -259,26 +266,38 @@ impl Driver {
         for (index, relid) in self.channels.clone().into_iter().enumerate() {
             let channel = u16::try_from(index).unwrap();
             while let Some(received) = self.sim.receive(relid) {
-                match Incoming::sort(received.transaction_id, &received.payload) {
-                    Incoming::Command {
-                        place,
-                        generation,
-                        answer,
-                    } => self.answered(place, generation, channel, answer),
-                    Incoming::Control { generation, answer } => {
-                        if channel == 0 && self.control.answered(generation).is_some() {
-                            self.reply = Some(answer);
-                        } else {
-                            self.unknown += 1;
-                        }
-                    }
-                    Incoming::LunsChanged => {}
-                    Incoming::Nonsense => self.nonsense += 1,
+                self.take(channel, &received);
+                if self.echo > 0 {
+                    self.past.push_back((channel, received));
+                }
+                if self.past.len() > self.echo {
+                    let (channel, again) = self.past.pop_front().unwrap();
+                    self.take(channel, &again);
                 }
             }
             if self.sim.broken(relid).is_some() || !(self.dead || self.is_open(relid)) {
                 self.broken();
             }
+        }
+    }
+
+    /// Takes a packet.
+    fn take(&mut self, channel: u16, received: &Received) {
+        match Incoming::sort(received.transaction_id, &received.payload) {
+            Incoming::Command {
+                place,
+                generation,
+                answer,
+            } => self.answered(place, generation, channel, answer),
+            Incoming::Control { generation, answer } => {
+                if channel == 0 && self.control.answered(generation).is_some() {
+                    self.reply = Some(answer);
+                } else {
+                    self.unknown += 1;
+                }
+            }
+            Incoming::LunsChanged => {}
+            Incoming::Nonsense => self.nonsense += 1,
         }
     }
 

@@ -45,5 +45,5 @@ fn nothing_acknowledged_is_lost() {
     println!("seeds 1 to {seeds}: {sum:?}, {offline} ended offline, {unknown} had unknown answers");
     // All of that happens, and not all the time.
     assert!(sum.good > sum.failed && sum.failed > seeds && sum.retried > seeds / 2);
-    assert!((seeds / 10..seeds / 2).contains(&offline) && unknown > seeds / 10);
+    assert!((seeds / 10..seeds / 2).contains(&offline) && unknown > seeds / 2);
 }
