@@ -410,4 +410,5 @@ where
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "A test may panic.")]
 mod tests;

@@ -290,4 +290,5 @@ fn value(from: &Pair, to: &mut Pair) {
 const _: () = assert!(KEY_SIZE % 2 == 0 && VALUE_SIZE % 2 == 0);
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "A test may panic.")]
 mod tests;

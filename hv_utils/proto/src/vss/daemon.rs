@@ -239,4 +239,5 @@ impl Protocol for Vss {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "A test may panic.")]
 mod tests;
