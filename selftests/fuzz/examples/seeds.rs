@@ -342,7 +342,11 @@ fn main() -> io::Result<()> {
             "shutdown",
             guest(0, 3, 3, &[&[0; 200], &[0; 12], &[4; 120]]),
         ),
-        ("ic_guest", "heartbeat", guest(1, 1, 3, &[&[7; 40], &[255; 8]])),
+        (
+            "ic_guest",
+            "heartbeat",
+            guest(1, 1, 3, &[&[7; 40], &[255; 8]]),
+        ),
         (
             "ic_guest",
             "time",

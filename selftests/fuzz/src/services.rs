@@ -83,6 +83,8 @@ fn tell(clock: &mut HostClock, version: hv_utils_proto::Version, body: &[u8], no
     if let Some(too_late) = now.checked_add(MAX_AGE + 1) {
         assert!(clock.read(too_late).is_err());
     }
-    assert!(clock.step(told.flags, now, None).is_none_or(|step| Ok(step) == shown));
+    assert!(clock
+        .step(told.flags, now, None)
+        .is_none_or(|step| Ok(step) == shown));
     true
 }
