@@ -270,7 +270,7 @@ fn daemon(message_type: u8, version: u8, registration: u8, requests: &[&[u8]]) -
 /// A service of the driver's own: the choice of versions, and requests a moment later, in packets of their own length.
 fn guest(service: u8, message_type: u8, version: u8, requests: &[&[u8]]) -> Vec<u8> {
     let step = |message_type: u8, body: &[u8]| {
-        let length = u16::try_from(28 + body.len()).unwrap_or(u16::MAX);
+        let length = u16::try_from(body.len().saturating_add(28)).unwrap_or(u16::MAX);
         let packet = to_daemon(message_type, version, body, length);
         join(&[&words(&[1000]), &[4], packet.get(1..).unwrap_or(&[])])
     };
