@@ -386,7 +386,9 @@ impl<'a> Buffer<'a> {
         let (list, rest) = rest.split_at_mut_checked(extension)?;
         if let Some((range, numbers)) = list.split_first_chunk_mut() {
             *range = gpa::one_range(self.offset, self.length);
-            if page_numbers(self.segments, numbers) != pages {
+            if let ([number], Some(segment)) = (&mut *numbers, self.segments.only()) {
+                *number = segment.first_page();
+            } else if page_numbers(self.segments, numbers) != pages {
                 return None;
             }
         }

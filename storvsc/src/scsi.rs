@@ -204,13 +204,14 @@ impl<T: Driver> Template<T> {
             Err(rejected) => return rejected.status(),
         };
         let section = rcu::read_lock();
-        // SAFETY: The mid-layer passes a host that `Host::new` made. Without a driver the command is dropped.
-        match unsafe { Self::slot(host) }
-            .get(&section)
-            .map(|driver| driver.queue(&section, command, last))
-        {
-            Some(Err(rejected)) => rejected.status(),
-            Some(Ok(())) | None => 0,
+        // SAFETY: The mid-layer passes a host that `Host::new` made.
+        let Some(driver) = unsafe { Self::slot(host) }.get(&section) else {
+            // The command is dropped, and so ends.
+            return 0;
+        };
+        match driver.queue(&section, command, last) {
+            Ok(()) => 0,
+            Err(rejected) => rejected.status(),
         }
     }
 

@@ -278,6 +278,12 @@ pub(crate) struct Segments<'a> {
 }
 
 impl Segments<'_> {
+    /// The segment, if it is the only one.
+    #[inline]
+    pub(crate) fn only(&self) -> Option<Segment> {
+        self.first().filter(|_| self.left == 1)
+    }
+
     /// The segment that comes next.
     #[inline]
     pub(crate) fn first(&self) -> Option<Segment> {

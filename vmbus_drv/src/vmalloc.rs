@@ -195,12 +195,12 @@ impl Ring {
         Some(unsafe { self.control.as_ptr().add(HV_PAGE_SIZE + offset) })
     }
 
-    /// 8 bytes of the data area; `None` as above, or if they are not aligned.
+    /// Words of the data area; `None` as above, or if they are not aligned.
     #[inline]
-    fn data_word(&self, offset: u32) -> Option<&AtomicU64> {
-        let data = self.data(offset, 8).filter(|_| offset % 8 == 0)?;
-        // SAFETY: Inside and aligned; an atomic is sound on memory that others write.
-        Some(unsafe { AtomicU64::from_ptr(data.cast()) })
+    fn data_words<const N: usize>(&self, offset: u32) -> Option<&[AtomicU64; N]> {
+        let data = self.data(offset, N * 8).filter(|_| offset % 8 == 0)?;
+        // SAFETY: Inside and aligned; atomics are sound on memory that others write.
+        Some(unsafe { &*data.cast::<[AtomicU64; N]>() })
     }
 }
 
@@ -251,13 +251,15 @@ impl RingMem for Ring {
     }
 
     #[inline]
-    fn read_word(&self, offset: u32) -> u64 {
-        self.data_word(offset).map_or(0, |word| word.load(Relaxed))
+    fn read_words<const N: usize>(&self, offset: u32) -> [u64; N] {
+        self.data_words(offset).map_or([0; N], |words| {
+            words.each_ref().map(|word| word.load(Relaxed))
+        })
     }
 
     #[inline]
     fn write_word(&self, offset: u32, word: u64) {
-        if let Some(data) = self.data_word(offset) {
+        if let Some([data]) = self.data_words(offset) {
             data.store(word, Relaxed);
         }
     }

@@ -124,6 +124,7 @@ pub struct SetFlags {
 impl Iterator for SetFlags {
     type Item = u32;
 
+    #[inline]
     fn next(&mut self) -> Option<u32> {
         if self.word == 0 {
             return None;

@@ -22,6 +22,13 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// The PFN of its first page, little-endian.
+    #[must_use]
+    #[inline]
+    pub fn first_page(&self) -> u64 {
+        (self.address / PAGE).to_le()
+    }
+
     /// Where the segment starts in its first page.
     #[must_use]
     #[inline]

@@ -2,6 +2,8 @@
 
 //! Access to the memory of one ring, which the host can write at any time.
 
+use zerocopy::IntoBytes as _;
+
 /// A word of the control page (`struct hv_ring_buffer`), 32 bits little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
@@ -68,12 +70,12 @@ pub trait RingMem {
     /// Copies data into the ring. The ring code calls it with `offset + src.len() <= size()` only.
     fn write(&self, offset: u32, src: &[u8]);
 
-    /// Copies 8 bytes of data out of the ring, little-endian. `offset` is a multiple of 8 below `size()`.
+    /// Copies words of 8 bytes out of the ring, little-endian. `offset` is a multiple of 8, and the words are all inside.
     #[inline]
-    fn read_word(&self, offset: u32) -> u64 {
-        let mut bytes = [0; 8];
-        self.read(offset, &mut bytes);
-        u64::from_le_bytes(bytes)
+    fn read_words<const N: usize>(&self, offset: u32) -> [u64; N] {
+        let mut words = [0; N];
+        self.read(offset, words.as_mut_bytes());
+        words.map(u64::from_le)
     }
 
     /// Copies 8 bytes of data into the ring, little-endian. `offset` is a multiple of 8 below `size()`.
@@ -83,7 +85,7 @@ pub trait RingMem {
     }
 }
 
-impl<M: RingMem + ?Sized> RingMem for &M {
+impl<M: RingMem> RingMem for &M {
     #[inline]
     fn size(&self) -> u32 {
         (**self).size()
@@ -115,8 +117,8 @@ impl<M: RingMem + ?Sized> RingMem for &M {
     }
 
     #[inline]
-    fn read_word(&self, offset: u32) -> u64 {
-        (**self).read_word(offset)
+    fn read_words<const N: usize>(&self, offset: u32) -> [u64; N] {
+        (**self).read_words(offset)
     }
 
     #[inline]

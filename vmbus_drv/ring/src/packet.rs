@@ -84,15 +84,17 @@ pub fn request_head(
     extension: usize,
     payload: usize,
 ) -> Option<[u64; HEAD_WORDS]> {
-    let offset8 = u16::try_from(extension.checked_add(HEAD_WORDS)?).ok()?;
+    let offset8 = extension.checked_add(HEAD_WORDS)?;
+    let length8 = u16::try_from(offset8.checked_add(payload)?).ok()?;
     let descriptor = Descriptor {
         packet_type: match extension {
             0 => PacketType::IN_BAND,
             _ => PacketType::GPA_DIRECT,
         }
         .0,
-        offset8,
-        length8: offset8.checked_add(u16::try_from(payload).ok()?)?,
+        // The smaller of the two.
+        offset8: u16::try_from(offset8).unwrap_or(length8),
+        length8,
         flags: PacketFlags::COMPLETION_REQUESTED.bits(),
         transaction_id,
     };

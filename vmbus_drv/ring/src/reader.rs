@@ -91,9 +91,12 @@ impl<M: RingMem> Reader<M> {
     #[inline]
     pub fn next<'b>(&mut self, buffer: &'b mut [u8]) -> Result<IncomingPacket<'b>, ReadError> {
         let available = self.available()?;
-        let id = self.size.advance(self.next, UNIT);
-        let body = self.size.advance(id, UNIT);
-        let words = [self.mem.read_word(self.next), self.mem.read_word(id)];
+        let (words, body) = if self.size.to_end(self.next) > 2 * UNIT {
+            let body = self.next.wrapping_add(2 * UNIT);
+            (self.mem.read_words(self.next), body)
+        } else {
+            self.descriptor_around()
+        };
         let descriptor = Descriptor::from_words(words);
 
         let offset = usize::from(descriptor.offset8).wrapping_mul(8);
@@ -122,6 +125,15 @@ impl<M: RingMem> Reader<M> {
             extension,
             payload,
         })
+    }
+
+    /// The words of a descriptor that reaches the end of the data area, or goes on at its start; and the index behind it.
+    #[cold]
+    fn descriptor_around(&self) -> ([u64; 2], u32) {
+        let second = self.size.advance(self.next, UNIT);
+        let [first] = self.mem.read_words(self.next);
+        let [id] = self.mem.read_words(second);
+        ([first, id], self.size.advance(second, UNIT))
     }
 
     /// Gives the space of all packets read so far back to the host.

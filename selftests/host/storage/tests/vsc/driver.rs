@@ -288,10 +288,10 @@ impl Driver {
                 place,
                 generation,
                 answer,
-            } => self.answered(place, generation, channel, answer),
+            } => self.answered(place, generation, channel, answer.copied()),
             Incoming::Control { generation, answer } => {
                 if channel == 0 && self.control.answered(generation).is_some() {
-                    self.reply = Some(answer);
+                    self.reply = Some(*answer);
                 } else {
                     self.unknown += 1;
                 }
