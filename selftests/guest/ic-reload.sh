@@ -16,7 +16,8 @@
 reload() {
     load_utils && ready heartbeat && ready timesync && within 10 test -c /dev/vmbus/hv_kvp || return 1
     start_daemon hv_kvp_daemon
-    ready kvp && ask timesync device timesync interval_ms 5 > /dev/null && ask enumerate device kvp pool auto > /dev/null
+    # At such a rate the service is always busy with one time or the other.
+    ready kvp && within 10 ask timesync device timesync interval_ms 5 > /dev/null && ask enumerate device kvp pool auto > /dev/null
     status=$?
     kill "$daemon"
     wait "$daemon"
