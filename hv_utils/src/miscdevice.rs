@@ -137,7 +137,7 @@ impl<T: Talk> Operations<T> {
     }
 
     /// Opens a file.
-    unsafe extern "C" fn open(_: *mut bindings::inode, file: *mut bindings::file) -> ffi::c_int {
+    extern "C" fn open(_: *mut bindings::inode, file: *mut bindings::file) -> ffi::c_int {
         from_result(|| {
             // SAFETY: `misc_open` has put the description there, and keeps it registered.
             let described = unsafe { &*(*file).private_data.cast::<Described<T>>() };
@@ -150,7 +150,7 @@ impl<T: Talk> Operations<T> {
     }
 
     /// Closes it.
-    unsafe extern "C" fn release(_: *mut bindings::inode, file: *mut bindings::file) -> ffi::c_int {
+    extern "C" fn release(_: *mut bindings::inode, file: *mut bindings::file) -> ffi::c_int {
         // SAFETY: `open` left a reference, and nothing is called after this.
         let talk = unsafe { Arc::from_raw((*file).private_data.cast::<T>()) };
         T::release(talk.as_arc_borrow());
@@ -158,7 +158,7 @@ impl<T: Talk> Operations<T> {
     }
 
     /// Reads.
-    unsafe extern "C" fn read(
+    extern "C" fn read(
         file: *mut bindings::file,
         buffer: *mut ffi::c_char,
         length: usize,
@@ -176,7 +176,7 @@ impl<T: Talk> Operations<T> {
     }
 
     /// Writes.
-    unsafe extern "C" fn write(
+    extern "C" fn write(
         file: *mut bindings::file,
         buffer: *const ffi::c_char,
         length: usize,
@@ -194,7 +194,7 @@ impl<T: Talk> Operations<T> {
     }
 
     /// Polls.
-    unsafe extern "C" fn poll(
+    extern "C" fn poll(
         file: *mut bindings::file,
         table: *mut bindings::poll_table_struct,
     ) -> bindings::__poll_t {

@@ -280,7 +280,7 @@ pub(crate) struct SizeAttribute(());
 
 impl SizeAttribute {
     /// The attribute, for root.
-    const fn new(name: &'static CStr) -> Constant<bindings::bin_attribute> {
+    const fn named(name: &'static CStr) -> Constant<bindings::bin_attribute> {
         // SAFETY: All zeroes is a valid `bin_attribute`, which can neither be read nor be written.
         let mut raw: bindings::bin_attribute = unsafe { mem::zeroed() };
         raw.attr = attribute(name, ROOT_ONLY);

@@ -132,4 +132,5 @@ pub fn units_mut(field: &mut [u8]) -> Option<&mut [U16]> {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "A test may panic.")]
 mod tests;

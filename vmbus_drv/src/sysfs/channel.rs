@@ -134,7 +134,7 @@ static LIST: AttributeList<15> = AttributeList::of(&ATTRIBUTES);
 static GROUP: Constant<bindings::attribute_group> =
     group(&LIST, Some(ChannelAttribute::visible_callback));
 /// The size of both rings, while programs may use them.
-static RING: Constant<bindings::bin_attribute> = SizeAttribute::new(c"ring");
+static RING: Constant<bindings::bin_attribute> = SizeAttribute::named(c"ring");
 /// The attribute as the kernel wants it.
 static RING_LIST: List<bindings::bin_attribute, 1> = List::new([&raw const RING.0]);
 /// The group of that alone, so that it can come and go.
