@@ -51,12 +51,16 @@ load_driver() {
 }
 unload_driver() { if stock; then rmmod "$1"; else rmmod "$2" vmbus_drv hv_core; fi; }
 
-# load_storage, load_utils, unload_storage, unload_utils: the drivers of storage and of the integration services.
+# load_storage, load_utils, unload_utils, unload_storage: the drivers of storage and of the integration services.
 load_storage() { stock_module sd_mod && load_driver hv_storvsc storvsc "$@"; }
 # Ours has file copy in it, which needs UIO.
 load_utils() { { stock || stock_module uio; } && load_driver hv_utils hv_utils "$@"; }
-unload_storage() { unload_driver hv_storvsc storvsc; }
 unload_utils() { unload_driver hv_utils hv_utils; }
+
+# unload_storage: a disk that was closed or removed just now may hold the driver for a moment.
+unload_storage() {
+    if stock; then within 5 rmmod hv_storvsc; else within 5 rmmod storvsc && unload_bus; fi
+}
 
 # load_fcopy, unload_fcopy: what gives the channel of file copying to the daemon.
 load_fcopy() { if stock; then stock_module uio_hv_generic; else load_utils; fi; }
