@@ -254,6 +254,9 @@ impl Scenario {
             // A request that was changed on its way means something else, and no guest can know.
             false => actions.extend([
                 json!("never-answer"),
+                // Of the ring to the host: the index that is the guest's, and one that is none.
+                json!({"index": {"write": xor}}),
+                json!({"index": {"read": xor | 0x10_0000}}),
                 json!({"error-status": status}),
                 json!({"error-status": status}),
             ]),
