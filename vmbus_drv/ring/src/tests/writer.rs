@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
 use std::vec;
+use zerocopy::IntoBytes as _;
 
 use super::memory::{wire, TestMem};
+use crate::gpa::{one_range, GpaDirect};
+use crate::packet::request_head;
 use crate::{
     Control, Corrupt, OutgoingPacket, PacketFlags, PacketType, Room, SetupError, Signal, Snapshot,
     WriteError, Writer,
@@ -359,4 +362,63 @@ fn snapshots_show_what_is_there() {
             (to_read, 4096 - to_read)
         );
     }
+}
+
+/// The same packet, staged in parts and as a whole, at every place of the ring: the bytes are the same, round its end too.
+#[test]
+fn a_whole_packet_is_what_its_parts_make() {
+    let (parts, whole) = (TestMem::new(256), TestMem::new(256));
+    let (mut by_parts, mut at_once) = (Writer::new(&parts).unwrap(), Writer::new(&whole).unwrap());
+    let payload = [0x1111_1111_1111_1111u64, 0x2222];
+    for (round, pages) in [1u64, 0, 3, 2, 0, 1, 1, 4]
+        .into_iter()
+        .cycle()
+        .take(64)
+        .enumerate()
+    {
+        let id = u64::try_from(round).unwrap() + (7 << 32);
+        let mut extension = vec![0; 16 + usize::try_from(pages).unwrap() * 8];
+        let mut list = GpaDirect::new(&mut extension).unwrap();
+        let (offset, count) = (16, u32::try_from(pages).unwrap() * 4096);
+        let mut words = vec![];
+        let size = usize::try_from(pages).unwrap();
+        let size = if size == 0 { 0 } else { size + 2 };
+        words.extend(request_head(id, size, payload.len()).unwrap());
+        if pages != 0 {
+            // Ends inside its last page.
+            let count = count - offset - 1;
+            list.push(offset, count, 100..100 + pages).unwrap();
+            words.extend(one_range(offset, count));
+            words.extend(100..100 + pages);
+        }
+        let (lists, payloads) = ([list.finish()], [payload.as_bytes()]);
+        let packet = match pages {
+            0 => OutgoingPacket::request(id, &payloads),
+            _ => OutgoingPacket::gpa_direct(id, &lists, &payloads),
+        };
+        words.extend(payload);
+        words.push(u64::MAX);
+        by_parts.stage(&packet).unwrap();
+        at_once.stage_whole(&mut words).unwrap();
+        assert_eq!(by_parts.publish(), at_once.publish());
+        assert_eq!(parts.bytes(), whole.bytes(), "round {round}");
+        for mem in [&parts, &whole] {
+            mem.set(Control::ReadIndex, mem.get(Control::WriteIndex));
+        }
+    }
+}
+
+#[test]
+fn a_whole_packet_that_does_not_fit_is_refused() {
+    let mem = TestMem::new(256);
+    let mut writer = Writer::new(&mem).unwrap();
+    assert_eq!(writer.stage_whole(&mut []), Err(WriteError::TooLarge));
+    assert_eq!(writer.stage_whole(&mut [0; 31]), Err(WriteError::TooLarge));
+    writer.stage_whole(&mut [0; 30]).unwrap();
+    assert_eq!(writer.stage_whole(&mut [0; 4]), full(32));
+    assert_eq!(request_head(1, 65_536, 1), None);
+    assert_eq!(request_head(1, usize::MAX, 1), None);
+    assert_eq!(request_head(1, 1, usize::MAX), None);
+    assert_eq!(request_head(1, 65_533, 1), None);
+    assert!(request_head(1, 65_532, 1).is_some());
 }
