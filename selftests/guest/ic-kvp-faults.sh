@@ -12,8 +12,8 @@
 . ./ic.sh
 
 load() { load_utils daemon_timeout_s=2 daemon_patience_s=2 freeze_timeout_s=2; }
-# set_pair: the host sets a pair; it waits twice as long as the driver.
-set_pair() { ask set device kvp pool external key colour value '"blue"' timeout_ms 4000; }
+# set_pair: the host sets a pair, which it does not remember; it waits twice as long as the driver.
+set_pair() { ask set device kvp pool guest key colour value '"blue"' timeout_ms 4000; }
 # refused: it is told that it failed, by the guest.
 refused() { set_pair 2>&1 | grep -q "the guest refused"; }
 # gives RULE: one packet of the channel has something done to it; what that does to a request is another question.

@@ -37,10 +37,10 @@ make_script
 check "the daemon's device is there" within 10 test -c /dev/vmbus/hv_kvp
 start_daemon hv_kvp_daemon
 check "host and guest agree on versions" ready kvp
-ask get_ip device kvp adapter_id $address > /run/ip
+ask get_ip device kvp adapter_id "\"$address\"" > /run/ip
 check "the host gets the address" jq -e '.addresses == ["10.1.2.3"] and .subnets == ["255.255.255.0"]' /run/ip
 sed 's/^/# /' /run/ip
-refuses "of no other adapter" ask get_ip device kvp adapter_id 00:15:5D:00:00:00
+refuses "of no other adapter" ask get_ip device kvp adapter_id '"00:15:5D:00:00:00"'
 check "the host sets addresses" ask set_ip device kvp adapter_id "\"$adapter\"" addresses '["10.9.8.7"]' \
     subnets '["255.255.0.0"]' gateways '["10.9.0.1"]' dns_servers '["10.9.0.2","10.9.0.3"]'
 check "the script gets them" grep -q '^IPADDR0=10.9.8.7$' /run/ifcfg

@@ -32,7 +32,9 @@ check "the daemon's device is there" within 10 test -c /dev/vmbus/hv_vss
 start_daemon hv_vss_daemon
 check "host and guest agree on versions" ready vss
 busy 1 &
+first=$!
 busy 2 &
+second=$!
 check "it is being written" within 10 went_on ""
 check "the host freezes it" ask freeze device vss
 dd if=/dev/ram0 of=/run/image bs=1M 2> /dev/null
@@ -45,7 +47,7 @@ check "and is still what is there" test -n "$unchanged"
 check "the host thaws it" ask thaw device vss
 check "writing goes on" within 10 went_on "$before"
 touch /run/stop
-wait %1 %2 2> /dev/null
+wait "$first" "$second"
 stop_daemons
 check "it can be unmounted, and is whole" eval "umount /run/frozen && e2fsck -f -n /dev/ram0"
 rm -rf /run/frozen /run/image /run/stop /run/round.*
