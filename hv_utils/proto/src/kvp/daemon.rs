@@ -93,6 +93,10 @@ impl Kvp {
                 let to = read_mut::<Key>(message)?;
                 to.size = text(from.key()?, &mut to.key)?;
             }
+            // The daemon would take it for a negative one.
+            Body::Enumerate(from) if i32::try_from(from.index.get()).is_err() => {
+                return Err(Status::NO_MORE_ITEMS);
+            }
             Body::Enumerate(from) => read_mut::<Enumerate>(message)?.index = from.index,
             Body::GetIp(_) | Body::SetIp(_) if self.registration == REGISTER => {
                 return Err(Status::NOT_SUPPORTED);

@@ -203,6 +203,22 @@ fn a_listed_pair_has_key_and_value_and_the_end_is_a_status() {
 }
 
 #[test]
+fn an_index_that_the_daemon_would_take_for_a_negative_one_is_behind_the_end() {
+    let ask = |index| {
+        let mut enumerate = Enumerate::new_zeroed();
+        enumerate.index = U32::new(index);
+        asked(&mut body(Operation::ENUMERATE, enumerate.as_bytes()))
+    };
+    let last = i32::MAX.unsigned_abs();
+    let message = ask(last).unwrap();
+    let to = read::<Enumerate>(&message[4..]).unwrap().0;
+    assert_eq!(to.index.get(), last);
+    for beyond in [last + 1, u32::MAX] {
+        assert_eq!(ask(beyond), Err(Status::NO_MORE_ITEMS));
+    }
+}
+
+#[test]
 fn an_old_daemon_ends_a_list_without_a_key_and_knows_no_addresses() {
     let mut kvp = kvp();
     let mut message = std::vec![0; MESSAGE_SIZE];
