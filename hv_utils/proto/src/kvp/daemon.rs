@@ -35,7 +35,10 @@ const VERSION: &str = "3.1";
 const ADDRESSES_BYTES: usize = super::ADDRESSES_UNITS;
 /// The same of gateways.
 const GATEWAYS_BYTES: usize = super::GATEWAYS_UNITS;
-/// The same of an adapter's name.
+/// The most bytes of one address in a list, its end not included: the daemon copies it without a look at its length
+/// (`INET6_ADDRSTRLEN`).
+const ADDRESS_BYTES: usize = 45;
+/// The most bytes of an adapter's name, its end included.
 const ADAPTER_ID_BYTES: usize = super::ADAPTER_ID_UNITS;
 
 /// The KVP service towards its daemon.
@@ -106,10 +109,10 @@ impl Kvp {
                 let to = read_mut::<IpAddresses>(message)?;
                 adapter(from, to)?;
                 to.dhcp_enabled = from.dhcp_enabled;
-                list(&from.addresses, &mut to.addresses, ADDRESSES_BYTES)?;
-                list(&from.subnets, &mut to.subnets, ADDRESSES_BYTES)?;
-                list(&from.gateways, &mut to.gateways, GATEWAYS_BYTES)?;
-                list(&from.dns_servers, &mut to.dns_servers, ADDRESSES_BYTES)?;
+                addresses(&from.addresses, &mut to.addresses, ADDRESSES_BYTES)?;
+                addresses(&from.subnets, &mut to.subnets, ADDRESSES_BYTES)?;
+                addresses(&from.gateways, &mut to.gateways, GATEWAYS_BYTES)?;
+                addresses(&from.dns_servers, &mut to.dns_servers, ADDRESSES_BYTES)?;
             }
             Body::Other(_) => return Err(Status::NOT_SUPPORTED),
         }
@@ -269,11 +272,21 @@ impl fmt::Write for Digits<'_> {
 /// Which addresses of which adapter.
 fn adapter(from: &IpAddresses, to: &mut IpAddresses) -> Result<(), Status> {
     to.family = from.family;
-    list(&from.adapter_id, &mut to.adapter_id, ADAPTER_ID_BYTES)
+    field(&from.adapter_id, &mut to.adapter_id, ADAPTER_ID_BYTES)
 }
 
-/// Writes a list of addresses for the daemon, of so many bytes at most.
-fn list(from: &[U16], to: &mut [U16], bytes: usize) -> Result<(), Status> {
+/// Writes a list of addresses for the daemon, of so many bytes at most, if each has a length that addresses have.
+fn addresses(from: &[U16], to: &mut [U16], bytes: usize) -> Result<(), Status> {
+    field(from, to, bytes)?;
+    let mut list = to.as_bytes().split(|byte| matches!(byte, b';' | 0));
+    match list.any(|address| address.len() > ADDRESS_BYTES) {
+        true => Err(Status::INVALID_ARGUMENT),
+        false => Ok(()),
+    }
+}
+
+/// Writes a text for the daemon into a field of units, of so many bytes at most.
+fn field(from: &[U16], to: &mut [U16], bytes: usize) -> Result<(), Status> {
     let chars = utf16::decode(from).map_err(|utf16::Unpaired| Malformed::Text)?;
     let to = to.as_mut_bytes().get_mut(..bytes).unwrap_or_default();
     utf16::to_utf8(chars, to)?;

@@ -285,11 +285,41 @@ fn addresses_go_to_the_daemon_and_come_back() {
     let (answer, _) = IpMessage::try_ref_from_prefix(&get).unwrap();
     assert_eq!(answer.addresses, request.addresses);
     // 1023 characters of addresses are the most.
-    request.addresses.addresses.fill(U16::new(0x31));
+    request.addresses.addresses.fill(U16::new(0x3b));
     assert_eq!(
         self::asked(&mut request.as_bytes().to_vec()),
         Err(Status::INVALID_ARGUMENT)
     );
+}
+
+#[test]
+fn an_address_that_is_longer_than_the_daemon_has_room_for_is_refused() {
+    let (longest, beyond) = ("1".repeat(45), "1".repeat(46));
+    for field in 0..4 {
+        for (text, fits) in [
+            (longest.clone(), true),
+            (std::format!("{longest};{longest};"), true),
+            (beyond.clone(), false),
+            (std::format!("{longest};{beyond}"), false),
+            (std::format!("{beyond};{longest}"), false),
+        ] {
+            let mut request = IpMessage::new_zeroed();
+            request.operation = Operation::SET_IP_INFO;
+            let to = &mut request.addresses;
+            let list = match field {
+                0 => &mut to.addresses[..],
+                1 => &mut to.subnets,
+                2 => &mut to.gateways,
+                _ => &mut to.dns_servers,
+            };
+            utf16::encode(&text, list).unwrap();
+            let asked = asked(&mut request.as_bytes().to_vec());
+            match fits {
+                true => assert!(asked.is_ok(), "{field}: {text}"),
+                false => assert_eq!(asked, Err(Status::INVALID_ARGUMENT), "{field}: {text}"),
+            }
+        }
+    }
 }
 
 proptest! {
