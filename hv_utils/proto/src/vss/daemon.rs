@@ -168,6 +168,8 @@ impl Protocol for Vss {
     fn answered(&mut self, body: &mut [u8], message: &[u8], now: u64) -> Status {
         let status = status(message);
         match (self.operation, status) {
+            // It will not last: the thaw is that of an earlier freeze, and comes next.
+            (Operation::FREEZE, Status::OK) if self.thaw_due => return Status::FAIL,
             (Operation::FREEZE, Status::OK) => {
                 self.promised = true;
                 self.broken = false;

@@ -105,6 +105,19 @@ impl World {
         self.relay.expire(self.now);
     }
 
+    /// While the host relies on a freeze, it has lasted, and no thaw is due that the host did not ask for.
+    fn check(&self) -> Result<(), TestCaseError> {
+        let vss = &self.relay.protocol;
+        if vss.promised && !vss.broken {
+            prop_assert!(!vss.thaw_due, "a thaw is due");
+            prop_assert!(
+                self.frozen || vss.operation == Operation::THAW,
+                "it was thawed"
+            );
+        }
+        Ok(())
+    }
+
     /// Asks, and has it done.
     fn done(&mut self, operation: Operation) -> Status {
         self.ask(operation);
@@ -270,6 +283,25 @@ fn a_thaw_that_fails_is_tried_again() {
     assert_eq!(world.relay.deadline(), None);
 }
 
+#[test]
+fn a_freeze_that_the_thaw_of_an_earlier_one_will_undo_is_refused() {
+    let mut world = World::new();
+    assert_eq!(world.done(Operation::FREEZE), Status::OK);
+    world.ask(Operation::FREEZE);
+    assert_eq!(world.read(), Some(Operation::FREEZE));
+    world.pass(500);
+    world.write(Status::OK);
+    assert_eq!(world.answer(), Some((Status::FAIL, 0)));
+    assert_eq!(
+        (world.serve(), world.frozen),
+        (std::vec![Operation::THAW], false)
+    );
+    // The next one lasts.
+    assert_eq!(world.done(Operation::FREEZE), Status::OK);
+    assert!(world.serve().is_empty());
+    assert_eq!(world.done(Operation::THAW), Status::OK);
+}
+
 /// What may happen.
 #[derive(Clone, Copy, Debug)]
 enum Action {
@@ -321,6 +353,7 @@ proptest! {
             }
             orphans |= world.relay.protocol.take_orphans();
             prop_assert!(!world.frozen || world.relay.protocol.maybe_frozen(), "frozen and unknown");
+            world.check()?;
             while world.answer().is_some() {}
         }
         if host_leaves {
