@@ -28,7 +28,7 @@ pub use self::page::{HostPage, HV_PAGE_SIZE};
 pub use self::partition::{partition, Partition, Registration};
 pub use self::percpu::PerCpu;
 pub use self::ratelimit::RateLimit;
-pub use self::rcu::RcuSlot;
+pub use self::rcu::{synchronize_rcu, RcuSlot};
 pub use self::synic::{Delivery, InterruptHandler, MessageCopy, Synic};
 
 pub use self::time::reference_time;

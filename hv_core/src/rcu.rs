@@ -9,6 +9,13 @@ use kernel::bindings;
 use kernel::prelude::*;
 use kernel::sync::rcu;
 
+/// Waits until all read-side sections that have begun are over. Process context.
+#[inline]
+pub fn synchronize_rcu() {
+    // SAFETY: Process context is this function's own condition.
+    unsafe { bindings::synchronize_rcu() };
+}
+
 /// Owns at most one `T`, which readers use under RCU.
 ///
 /// # Invariants
@@ -60,8 +67,7 @@ impl<T: Send + Sync> RcuSlot<T> {
         if old.is_null() {
             return None;
         }
-        // SAFETY: Process context is this function's own condition.
-        unsafe { bindings::synchronize_rcu() };
+        synchronize_rcu();
         // SAFETY: By the invariant the pointer came from a box, the exchange took it out, and no reader is left.
         Some(unsafe { KBox::from_raw(old) })
     }

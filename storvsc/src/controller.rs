@@ -11,7 +11,7 @@ use crate::scsi_cmnd::{Command, Ending, InFlight, Rejected};
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use hv_core::compat::eproto;
-use hv_core::{ratelimited, Cpu, RcuSlot};
+use hv_core::{ratelimited, synchronize_rcu, Cpu, RcuSlot};
 use kernel::device::Core;
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, rcu, Arc, Mutex, SetOnce};
@@ -670,10 +670,18 @@ impl scsi::Driver for Controller {
         loop {
             match reset.progress(self.in_flight.busy(lun), self.dead.load(Relaxed)) {
                 Progress::Look => fsleep(Delta::from_millis(LOOK_MS.into())),
-                Progress::Done => return Ok(()),
+                Progress::Done => break,
                 Progress::Failed => return Err(ETIMEDOUT),
             }
         }
+        // Who took a command out of the table may still be about to end it: answers are taken in a read-side section, and
+        // all else under this lock.
+        drop(self.closing.lock());
+        synchronize_rcu();
+        if self.dead.load(Relaxed) {
+            return Err(ENODEV);
+        }
+        Ok(())
     }
 
     fn give_up(&self) {
