@@ -596,12 +596,18 @@ impl scsi::Driver for Controller {
     ) -> Result<(), Rejected> {
         let lun = command.address();
         // Without a link the command is dropped, and so ends.
-        match (
-            self.link(section, command.queue()),
-            Self::packet(&command, lun),
-        ) {
-            (Some(link), Some(packet)) => link.submit(&self.in_flight, command, lun, packet, last),
-            _ => Ok(()),
+        let Some(link) = self.link(section, command.queue()) else {
+            return Ok(());
+        };
+        match Self::packet(&command, lun) {
+            Some(packet) => link.submit(&self.in_flight, command, lun, packet, last),
+            None => {
+                // The same. If it is the last, those before it need not wait for another.
+                if last {
+                    link.publish();
+                }
+                Ok(())
+            }
         }
     }
 
@@ -640,6 +646,8 @@ impl scsi::Driver for Controller {
         let leaving = self.stopping.load(Relaxed);
         let late = Late::of(age_ms, moduleparam::io_timeout_ms(), leaving);
         self.late.fetch_add(1, Relaxed);
+        // The mid-layer may have ended the command that it was to be sent with.
+        self.for_each_link(|_, link| link.publish());
         let what = match late {
             Late::Wait => "it is waited for",
             Late::Reset => "it is ended by a reset",

@@ -277,11 +277,9 @@ impl Link {
         packet: Packet,
         last: bool,
     ) -> Result<(), Rejected> {
-        let statistics = &self.port.statistics;
         let Some(reserved) = in_flight.reserve(&command) else {
             // An earlier command with this tag is still with the host, which the mid-layer has given up.
-            statistics.failed.count();
-            command.complete(&Ending::FAILED);
+            self.fail(command, last);
             return Ok(());
         };
         let length = command.length();
@@ -298,8 +296,7 @@ impl Link {
             _ => large.insert(self.large.lock()),
         };
         let Some(size) = buffer.describe(room, reserved.id(), packet) else {
-            statistics.failed.count();
-            command.complete(&Ending::FAILED);
+            self.fail(command, last);
             return Ok(());
         };
         let mut unsent = Some(command);
@@ -322,6 +319,16 @@ impl Link {
         match unsent {
             None => Ok(()),
             Some(command) => self.refuse(command, sent),
+        }
+    }
+
+    /// Ends a command that cannot be sent. If it is the last, those before it need not wait for another.
+    #[cold]
+    fn fail(&self, command: Command<Controller>, last: bool) {
+        self.port.statistics.failed.count();
+        command.complete(&Ending::FAILED);
+        if last {
+            self.publish();
         }
     }
 
