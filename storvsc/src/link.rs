@@ -296,6 +296,7 @@ impl Link {
             _ => large.insert(self.large.lock()),
         };
         let Some(size) = buffer.describe(room, reserved.id(), packet) else {
+            drop(large);
             self.fail(command, last);
             return Ok(());
         };
