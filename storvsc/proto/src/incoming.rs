@@ -45,11 +45,11 @@ impl<'a> Incoming<'a> {
             (Transaction::Control { generation }, Some(answer)) => {
                 Self::Control { generation, answer }
             }
-            (Transaction::Unsolicited, Some(packet)) => match packet.operation() {
-                Operation::ENUMERATE_BUS | Operation::REMOVE_DEVICE => Self::LunsChanged,
+            (Transaction::Unsolicited, _) => match Operation::view(payload) {
+                Some(Operation::ENUMERATE_BUS | Operation::REMOVE_DEVICE) => Self::LunsChanged,
                 _ => Self::Nonsense,
             },
-            (_, None) => Self::Nonsense,
+            (Transaction::Control { .. }, None) => Self::Nonsense,
         }
     }
 }
@@ -120,6 +120,17 @@ mod tests {
             let sorted = sort(Transaction::Unsolicited, &packet);
             assert_eq!(sorted == Incoming::LunsChanged, changed);
             assert_eq!(sorted == Incoming::Nonsense, !changed);
+        }
+    }
+
+    #[test]
+    fn what_nobody_asked_for_may_be_an_operation_alone() {
+        let packet = Packet::notification(Operation::ENUMERATE_BUS);
+        for (length, whole) in [(0, false), (3, false), (4, true), (5, true), (63, true)] {
+            let bytes = packet.as_bytes().get(..length).unwrap();
+            let sorted = Incoming::sort(Transaction::Unsolicited.id(), bytes);
+            assert_eq!(sorted == Incoming::LunsChanged, whole, "{length}");
+            assert_eq!(sorted == Incoming::Nonsense, !whole, "{length}");
         }
     }
 

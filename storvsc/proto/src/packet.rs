@@ -43,6 +43,15 @@ open_enum! {
     }
 }
 
+impl Operation {
+    /// The operation of a packet that was received. `None` if it is too short. What the host sends unsolicited may be no
+    /// more than that.
+    pub(crate) fn view(received: &[u8]) -> Option<Self> {
+        let operation = received.first_chunk()?;
+        Some(Self(u32::from_le_bytes(*operation)))
+    }
+}
+
 bitflags! {
     /// Flags of a packet.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
