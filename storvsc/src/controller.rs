@@ -363,6 +363,11 @@ impl Controller {
         })
     }
 
+    /// Whether no more commands can be sent. Any context.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Relaxed)
+    }
+
     /// The limits of the mid-layer's host.
     pub(crate) fn limits(&self) -> Result<Limits> {
         let agreed = self.agreed.as_ref().ok_or(ENODEV)?;
@@ -595,14 +600,18 @@ impl scsi::Driver for Controller {
         last: bool,
     ) -> Result<(), Rejected> {
         let lun = command.address();
-        // Without a link the command is dropped, and so ends.
         let Some(link) = self.link(section, command.queue()) else {
-            return Ok(());
+            if self.is_dead() {
+                // The command is dropped, and so ends.
+                return Ok(());
+            }
+            // The sub-channel has just gone: the command soon finds the first channel in its place.
+            return Err(command.reject());
         };
         match Self::packet(&command, lun) {
             Some(packet) => link.submit(&self.in_flight, command, lun, packet, last),
             None => {
-                // The same. If it is the last, those before it need not wait for another.
+                // The command is dropped, and so ends. If it is the last, those before it need not wait for another.
                 if last {
                     link.publish();
                 }

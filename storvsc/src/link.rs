@@ -340,11 +340,23 @@ impl Link {
         command: Command<Controller>,
         sent: Result<(), SendError>,
     ) -> Result<(), Rejected> {
-        if sent == Err(SendError::Full) {
-            self.port.statistics.ring_full.count();
-            return Err(command.reject());
+        let Port {
+            controller,
+            index,
+            statistics,
+        } = &*self.port;
+        match sent {
+            Err(SendError::Full) => {
+                statistics.ring_full.count();
+                return Err(command.reject());
+            }
+            // A sub-channel goes alone: the command soon finds the first channel in its place.
+            Err(SendError::Dead) if *index != 0 && !controller.is_dead() => {
+                return Err(command.reject());
+            }
+            _ => {}
         }
-        self.port.statistics.failed.count();
+        statistics.failed.count();
         command.complete(&Ending::GONE);
         Ok(())
     }
