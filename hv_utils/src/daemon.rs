@@ -32,8 +32,17 @@ pub(crate) trait Kind: Protocol + Send + Sync + Unpin + 'static {
         false
     }
 
-    /// Does what a daemon should have done that is gone. Process context.
-    fn clean_up() {}
+    /// Does what a daemon should have done that is gone or stuck. Process context.
+    ///
+    /// # Errors
+    ///
+    /// Any, if it could not be done; then [`Self::not_cleaned_up`] is called.
+    fn clean_up() -> Result {
+        Ok(())
+    }
+
+    /// [`Self::clean_up`] has failed.
+    fn not_cleaned_up(&mut self, _now: u64) {}
 }
 
 /// A request's body is what its answer is made in.
@@ -51,8 +60,16 @@ struct State<P> {
     message: KVVec<u8>,
     /// When the timer is set to, in milliseconds of the monotonic clock.
     alarm: Option<u64>,
-    /// Whether the device is gone: nothing comes any more, and nobody waits.
+    /// Whether the device is gone: nothing comes any more, and nobody waits. The timer is only set for a daemon that still
+    /// has it open, which keeps the module loaded.
     gone: bool,
+}
+
+impl<P: Kind> State<P> {
+    /// Whether nothing comes any more from either side, so that the timer is not to be set.
+    fn is_over(&self) -> bool {
+        self.gone && !self.relay.is_open()
+    }
 }
 
 /// What channel and character device have in common.
@@ -119,7 +136,7 @@ impl<P: Kind> Daemon<P> {
                 Answer::Request(request, status) => request.answer(status),
             }
         }
-        let alarm = state.relay.deadline().filter(|_| !state.gone);
+        let alarm = state.relay.deadline().filter(|_| !state.is_over());
         if let Some(at) = alarm.filter(|_| alarm != state.alarm) {
             state.alarm = alarm;
             let delay = u32::try_from(at.saturating_sub(now)).unwrap_or(u32::MAX);
@@ -130,10 +147,22 @@ impl<P: Kind> Daemon<P> {
             this.readable.notify_all();
         }
         drop(guard);
-        if left_something {
-            P::clean_up();
+        if left_something && P::clean_up().is_err() {
+            Self::not_cleaned_up(this);
         }
         result
+    }
+
+    /// What a daemon has left is still there.
+    fn not_cleaned_up(this: ArcBorrow<'_, Self>) {
+        Self::with(this, |state, now| state.relay.protocol.not_cleaned_up(now));
+    }
+
+    /// Has the timer not run any more, where the change that was made before this says that it is over.
+    fn cancel_if(this: ArcBorrow<'_, Self>, over: bool) {
+        if over {
+            workqueue::cancel(&Arc::from(this));
+        }
     }
 }
 
@@ -151,7 +180,11 @@ impl<P: Kind> Talk for Daemon<P> {
     }
 
     fn release(this: ArcBorrow<'_, Self>) {
-        Self::with(this, |state, now| state.relay.daemon_gone(now));
+        let over = Self::with(this, |state, now| {
+            state.relay.daemon_gone(now);
+            state.is_over()
+        });
+        Self::cancel_if(this, over);
     }
 
     fn read(this: ArcBorrow<'_, Self>, mut to: UserSliceWriter, wait: bool) -> Result<usize> {
@@ -235,11 +268,13 @@ impl<P: Kind> Daemonic<P> {
     /// Ends the conversation with host and daemon. May be called again.
     fn end(&self) {
         drop(self.device.lock().take());
-        Daemon::with(self.daemon.as_arc_borrow(), |state, _| {
+        let daemon = self.daemon.as_arc_borrow();
+        let over = Daemon::with(daemon, |state, now| {
             state.gone = true;
-            state.relay.host_gone();
+            state.relay.host_gone(now);
+            state.is_over()
         });
-        workqueue::cancel(&self.daemon);
+        Daemon::cancel_if(daemon, over);
     }
 }
 

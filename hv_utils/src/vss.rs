@@ -21,18 +21,22 @@ impl Kind for Vss {
         self.take_orphans()
     }
 
-    fn clean_up() {
+    fn clean_up() -> Result {
         ratelimited!(
             pr_warn,
-            "vss: the daemon is gone and left file systems frozen; thawing them with fsfreeze\n"
+            "vss: the daemon is gone or stuck and left file systems frozen; thawing them with fsfreeze\n"
         );
-        if let Err(error) = umh::run_shell(THAW) {
+        umh::run_shell(THAW).inspect_err(|error| {
             ratelimited!(
                 pr_err,
                 "vss: file systems stay frozen, /bin/sh does not run: {:?}\n",
                 error
             );
-        }
+        })
+    }
+
+    fn not_cleaned_up(&mut self, now: u64) {
+        self.still_orphans(now);
     }
 }
 

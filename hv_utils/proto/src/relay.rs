@@ -79,7 +79,9 @@ pub trait Protocol {
     fn answered(&mut self, body: &mut [u8], message: &[u8], now: u64) -> Status;
 
     /// The daemon did not answer the request in time, and maybe never read it.
-    fn gave_up(&mut self) {}
+    fn gave_up(&mut self, now: u64) {
+        let _ = now;
+    }
 
     /// Whether the daemon is to be asked something that no host asks for. It comes before requests of the host.
     fn has_own_request(&self) -> bool {
@@ -98,10 +100,14 @@ pub trait Protocol {
     }
 
     /// The daemon has closed the device, or died.
-    fn daemon_gone(&mut self) {}
+    fn daemon_gone(&mut self, now: u64) {
+        let _ = now;
+    }
 
     /// The channel was closed.
-    fn host_gone(&mut self) {}
+    fn host_gone(&mut self, now: u64) {
+        let _ = now;
+    }
 
     /// When [`Self::expire`] is due.
     fn deadline(&self) -> Option<u64> {
@@ -208,14 +214,14 @@ where
     }
 
     /// The channel was closed: all that the host has asked is void.
-    pub fn host_gone(&mut self) {
+    pub fn host_gone(&mut self, now: u64) {
         self.waiting = Fifo::new();
         self.answers = Fifo::new();
         self.held = None;
         if self.current.take().is_some() {
             self.forget();
         }
-        self.protocol.host_gone();
+        self.protocol.host_gone(now);
     }
 
     /// The host offered versions; `offer` is the answer. Where the service has [`Protocol::patience`], it waits for a daemon.
@@ -252,11 +258,17 @@ where
         free
     }
 
+    /// Whether a daemon has the device open.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.daemon != Daemon::Absent
+    }
+
     /// The daemon has closed the device, or died.
     pub fn daemon_gone(&mut self, now: u64) {
         self.daemon = Daemon::Absent;
         self.asked = None;
-        self.protocol.daemon_gone();
+        self.protocol.daemon_gone(now);
         if let Some(current) = self.current.take() {
             self.answer(Answer::Request(current.request, Status::FAIL));
         }
@@ -348,7 +360,7 @@ where
         let given_up = late.is_some();
         if let Some(current) = late {
             self.forget();
-            self.protocol.gave_up();
+            self.protocol.gave_up(now);
             self.answer(Answer::Request(current.request, Status::FAIL));
         }
         self.advance(now);

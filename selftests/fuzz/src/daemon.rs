@@ -26,7 +26,7 @@ pub(crate) fn vss(bytes: &[u8]) {
         frozen: 500,
     };
     let mut relay = drive(Service::Vss, Vss::new(timeouts), bytes);
-    relay.host_gone();
+    relay.host_gone(0);
     relay.daemon_gone(0);
     assert!(relay.daemon_opens());
     let mut message = [0; Vss::MESSAGE_SIZE];
@@ -100,7 +100,7 @@ fn drive<P: Protocol>(
             }
             5 => relay.daemon_gone(now),
             6 => {
-                relay.host_gone();
+                relay.host_gone(now);
                 endpoint = Endpoint::new(service);
                 open.clear();
             }

@@ -207,7 +207,7 @@ fn a_closed_channel_voids_what_was_asked() {
     relay.requested(request(Operation::HOT_BACKUP, 1), 0);
     relay.requested(request(Operation::HOT_BACKUP, 2), 0);
     assert!(read(&mut relay).is_some());
-    relay.host_gone();
+    relay.host_gone(0);
     assert_eq!((relay.deadline(), answer(&mut relay)), (None, None));
     // The daemon knows nothing of it.
     assert_eq!(relay.daemon_writes(&written(0), 0), Ok(()));
@@ -260,7 +260,7 @@ fn an_offer_waits_for_a_daemon_as_long_as_the_service_has_patience() {
     );
     // Nor if the host is gone.
     relay.offered(5, 70);
-    relay.host_gone();
+    relay.host_gone(0);
     relay.expire(200);
     assert_eq!((relay.deadline(), relay.next_answer()), (None, None));
     // The VSS service has none.
@@ -317,7 +317,7 @@ proptest! {
                 }
                 Action::Close => relay.daemon_gone(now),
                 Action::HostGone => {
-                    relay.host_gone();
+                    relay.host_gone(now);
                     open.clear();
                 }
                 Action::Pass(time) => {

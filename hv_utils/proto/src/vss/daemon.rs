@@ -3,8 +3,8 @@
 //! What the VSS daemon is asked, and whether the file systems are frozen.
 //!
 //! They are thawed when nobody else will do that any more: the channel is closed, a freeze was not answered in time, the
-//! host does not thaw in [`Timeouts::frozen`], or there is a new daemon after one that died. A daemon that dies and has none
-//! after it leaves them to the caller, see [`Vss::take_orphans`].
+//! host does not thaw in [`Timeouts::frozen`], or there is a new daemon after one that died. A daemon that dies, or does not
+//! thaw in [`Timeouts::request`], leaves them to the caller, see [`Vss::take_orphans`].
 
 use super::{Message, Operation, NO_AUTO_RECOVERY};
 use crate::message::read;
@@ -46,7 +46,9 @@ pub struct Vss {
     thaw_due: bool,
     /// When to do so at the latest.
     frozen_until: Option<u64>,
-    /// Whether the daemon went away and left something frozen.
+    /// When the caller is to thaw, if the daemon has not by then. Only while a thaw is due.
+    thaw_until: Option<u64>,
+    /// Whether the daemon went away or is stuck, and left something frozen.
     orphans: bool,
 }
 
@@ -62,14 +64,27 @@ impl Vss {
             broken: false,
             thaw_due: false,
             frozen_until: None,
+            thaw_until: None,
             orphans: false,
         }
     }
 
-    /// Whether the daemon went away and left file systems that may be frozen, for the caller to thaw. Said once.
+    /// Whether the daemon went away or is stuck, and left file systems that may be frozen, for the caller to thaw. Said once.
     #[must_use]
     pub fn take_orphans(&mut self) -> bool {
         core::mem::take(&mut self.orphans)
+    }
+
+    /// The caller could not thaw the orphans. They are said again, unless somebody else thaws them.
+    pub fn still_orphans(&mut self, now: u64) {
+        if self.thaw_due {
+            self.thaw_until = Some(self.own_end(now));
+        }
+    }
+
+    /// When a thaw that is due now is the caller's.
+    const fn own_end(&self, now: u64) -> u64 {
+        now.saturating_add(self.timeouts.request)
     }
 
     /// Whether file systems may be frozen.
@@ -79,8 +94,9 @@ impl Vss {
     }
 
     /// Thaws what may be frozen, without being asked.
-    fn thaw(&mut self) {
+    fn thaw(&mut self, now: u64) {
         if self.maybe_frozen {
+            self.thaw_until = self.thaw_until.or(Some(self.own_end(now)));
             self.thaw_due = true;
             self.broken |= self.promised;
             self.frozen_until = None;
@@ -92,6 +108,7 @@ impl Vss {
         self.maybe_frozen = false;
         self.thaw_due = false;
         self.frozen_until = None;
+        self.thaw_until = None;
     }
 
     /// The daemon's message for an operation.
@@ -176,7 +193,7 @@ impl Protocol for Vss {
                 self.frozen_until = Some(now.saturating_add(self.timeouts.frozen));
             }
             // Some of them may be.
-            (Operation::FREEZE, _) => self.thaw(),
+            (Operation::FREEZE, _) => self.thaw(now),
             (Operation::THAW, _) => {
                 let broken = core::mem::take(&mut self.broken);
                 self.promised = false;
@@ -194,9 +211,9 @@ impl Protocol for Vss {
         status
     }
 
-    fn gave_up(&mut self) {
+    fn gave_up(&mut self, now: u64) {
         if matches!(self.operation, Operation::FREEZE | Operation::THAW) {
-            self.thaw();
+            self.thaw(now);
         }
     }
 
@@ -210,6 +227,7 @@ impl Protocol for Vss {
 
     fn own_answered(&mut self, message: &[u8], now: u64) {
         self.thaw_due = false;
+        self.thaw_until = None;
         match status(message) {
             Status::OK => self.thawed(),
             // Again later.
@@ -217,26 +235,29 @@ impl Protocol for Vss {
         }
     }
 
-    fn daemon_gone(&mut self) {
+    fn daemon_gone(&mut self, now: u64) {
         self.orphans |= self.maybe_frozen;
-        self.thaw();
+        self.thaw(now);
+        self.thaw_until = None;
     }
 
-    fn host_gone(&mut self) {
-        self.thaw();
+    fn host_gone(&mut self, now: u64) {
+        self.thaw(now);
         self.promised = false;
         self.broken = false;
     }
 
     fn deadline(&self) -> Option<u64> {
-        self.frozen_until
+        // The first of both.
+        self.frozen_until.into_iter().chain(self.thaw_until).min()
     }
 
     fn expire(&mut self, now: u64) {
         if self.frozen_until.is_some_and(|end| end <= now) {
-            self.thaw();
+            self.thaw(now);
             self.frozen_until = None;
         }
+        self.orphans |= self.thaw_until.take_if(|end| *end <= now).is_some();
     }
 }
 

@@ -109,7 +109,8 @@ impl World {
     fn check(&self) -> Result<(), TestCaseError> {
         let vss = &self.relay.protocol;
         if vss.promised && !vss.broken {
-            prop_assert!(!vss.thaw_due, "a thaw is due");
+            prop_assert!(!vss.thaw_due && !vss.orphans, "a thaw is due");
+            prop_assert_eq!(vss.thaw_until, None);
             prop_assert!(
                 self.frozen || vss.operation == Operation::THAW,
                 "it was thawed"
@@ -202,7 +203,7 @@ fn a_host_that_goes_away_leaves_nothing_frozen() {
         if read {
             world.serve();
         }
-        world.relay.host_gone();
+        world.relay.host_gone(world.now);
         let thaws = if read {
             std::vec![Operation::THAW]
         } else {
@@ -302,6 +303,61 @@ fn a_freeze_that_the_thaw_of_an_earlier_one_will_undo_is_refused() {
     assert_eq!(world.done(Operation::THAW), Status::OK);
 }
 
+#[test]
+fn what_a_stuck_daemon_does_not_thaw_in_time_is_left_to_the_caller() {
+    for host_leaves in [false, true] {
+        let mut world = World::new();
+        assert_eq!(world.done(Operation::FREEZE), Status::OK);
+        match host_leaves {
+            true => world.relay.host_gone(world.now),
+            false => world.pass(500),
+        }
+        // A host that leaves later does not put it off.
+        world.pass(20);
+        world.relay.host_gone(world.now);
+        world.pass(9);
+        assert!(!world.relay.protocol.take_orphans());
+        assert_eq!(world.relay.deadline(), Some(world.now + 1));
+        world.pass(1);
+        assert!(world.relay.protocol.take_orphans());
+        assert!(!world.relay.protocol.take_orphans());
+        assert_eq!(world.relay.deadline(), None);
+        // The daemon is asked all the same.
+        assert_eq!(world.serve(), [Operation::THAW]);
+        assert_eq!(world.relay.deadline(), None);
+    }
+}
+
+#[test]
+fn a_caller_who_cannot_thaw_is_to_try_again() {
+    for daemon_dies in [false, true] {
+        let mut world = World::new();
+        assert_eq!(world.done(Operation::FREEZE), Status::OK);
+        world.relay.host_gone(world.now);
+        match daemon_dies {
+            true => world.kill_daemon(),
+            false => world.pass(30),
+        }
+        for _ in 0..3 {
+            assert!(world.relay.protocol.take_orphans());
+            world.relay.protocol.still_orphans(world.now);
+            world.pass(29);
+            assert!(!world.relay.protocol.take_orphans());
+            world.pass(1);
+        }
+        assert!(world.relay.protocol.take_orphans());
+        world.relay.protocol.still_orphans(world.now);
+        if daemon_dies {
+            world.start_daemon();
+        }
+        assert_eq!(world.serve(), [Operation::THAW]);
+        assert_eq!(world.relay.deadline(), None);
+        // Nothing is left to try.
+        world.relay.protocol.still_orphans(world.now);
+        assert_eq!(world.relay.deadline(), None);
+    }
+}
+
 /// What may happen.
 #[derive(Clone, Copy, Debug)]
 enum Action {
@@ -333,7 +389,11 @@ proptest! {
     /// Whatever has happened: a daemon that works, or a caller where there is none, has all thawed in bounded time, once
     /// the host asks for nothing more; and a host that is told that a freeze lasted was told the truth.
     #[test]
-    fn nothing_stays_frozen(actions in proptest::collection::vec(action(), 0..80), host_leaves in any::<bool>()) {
+    fn nothing_stays_frozen(
+        actions in proptest::collection::vec(action(), 0..80),
+        host_leaves in any::<bool>(),
+        stuck in any::<bool>(),
+    ) {
         let mut world = World::new();
         let mut orphans = false;
         for action in actions {
@@ -347,17 +407,33 @@ proptest! {
                     world.start_daemon();
                 }
                 Action::HostGone => {
-                    world.relay.host_gone();
+                    world.relay.host_gone(world.now);
                 }
                 Action::Pass(time) => world.pass(time),
             }
-            orphans |= world.relay.protocol.take_orphans();
+            if world.relay.protocol.take_orphans() {
+                orphans = true;
+                // A caller who can thaw, and one who can not.
+                match stuck {
+                    true => world.frozen = false,
+                    false => world.relay.protocol.still_orphans(world.now),
+                }
+            }
             prop_assert!(!world.frozen || world.relay.protocol.maybe_frozen(), "frozen and unknown");
             world.check()?;
             while world.answer().is_some() {}
         }
         if host_leaves {
-            world.relay.host_gone();
+            world.relay.host_gone(world.now);
+        }
+        if stuck {
+            // The daemon does nothing more, if there is one.
+            for _ in 0..10 {
+                world.pass(1000);
+                world.frozen &= !world.relay.protocol.take_orphans();
+            }
+            prop_assert!(!world.frozen);
+            prop_assert_eq!(world.relay.deadline(), None);
         }
         if world.relay.daemon_opens() {
             // What the caller does when it is told of orphans; it may fail, and then the next daemon has to.

@@ -522,8 +522,8 @@ fn survives<P: Daemonic>(
         drop(asked);
     }
     sim.close(guest.relid);
-    guest.relay.host_gone();
     let now = u64::try_from(sim.now().as_millis()).unwrap();
+    guest.relay.host_gone(now);
     guest.act(now);
     assert!(!guest.store.frozen && guest.relay.next_answer().is_none());
     assert_eq!(guest.relay.deadline(), None);
