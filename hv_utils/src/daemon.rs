@@ -6,7 +6,7 @@
 //! that something went into it.
 
 use crate::link::{Offer, Request};
-use crate::miscdevice::{MiscDevice, Talk};
+use crate::miscdevice::{MiscDevice, Name, Talk};
 use crate::service::Service;
 use crate::workqueue;
 use hv_core::ratelimited;
@@ -22,10 +22,11 @@ use kernel::workqueue::{impl_has_delayed_work, new_delayed_work, DelayedWork, Wo
 
 /// What a service needs beside its protocol.
 pub(crate) trait Kind: Protocol + Send + Sync + Unpin + 'static {
-    /// The device's name.
-    const DEVICE: &'static CStr;
     /// The service's name.
     const NAME: &'static str;
+
+    /// The device's name, of which there is one for all devices of the service.
+    fn device() -> &'static Name;
 
     /// Whether there is something to do for [`Self::clean_up`].
     fn left_something(&mut self) -> bool {
@@ -255,7 +256,11 @@ impl<P: Kind> Daemonic<P> {
     /// Those of [`MiscDevice::new`].
     pub(crate) fn new(protocol: P) -> Result<Arc<Self>> {
         let daemon = Daemon::new(protocol)?;
-        let device = MiscDevice::new(P::DEVICE, daemon.clone())?;
+        let device = MiscDevice::new(P::device(), daemon.clone()).inspect_err(|error| {
+            if *error == EBUSY {
+                ratelimited!(pr_err, "{}: a device of the bus has it already\n", P::NAME);
+            }
+        })?;
         Arc::pin_init(
             pin_init!(Self {
                 daemon,

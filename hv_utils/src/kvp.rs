@@ -3,14 +3,19 @@
 //! KVP: the host reads and writes key-value pairs and network addresses, which the daemon keeps.
 
 use crate::daemon::{Daemonic, Kind};
+use crate::miscdevice::Name;
 use crate::moduleparam;
 use hv_utils_proto::kvp::Kvp;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
 impl Kind for Kvp {
-    const DEVICE: &'static CStr = c"vmbus/hv_kvp";
     const NAME: &'static str = "kvp";
+
+    fn device() -> &'static Name {
+        static DEVICE: Name = Name::new(c"vmbus/hv_kvp");
+        &DEVICE
+    }
 }
 
 /// The service. Process context.

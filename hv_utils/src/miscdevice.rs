@@ -7,6 +7,7 @@ use core::ptr::NonNull;
 use kernel::error::{from_result, to_result};
 use kernel::fs::File;
 use kernel::prelude::*;
+use kernel::sync::atomic::{Acquire, Atomic, Release};
 use kernel::sync::poll::PollTable;
 use kernel::sync::{Arc, ArcBorrow};
 use kernel::types::Opaque;
@@ -43,6 +44,47 @@ pub(crate) trait Talk: Send + Sync + 'static {
     fn poll(this: ArcBorrow<'_, Self>, file: &File, table: &PollTable<'_>) -> u32;
 }
 
+/// Whether there is a device of some name: two would have the kernel warn with a stack dump.
+pub(crate) struct Name {
+    /// The name.
+    text: &'static CStr,
+    /// Whether it is taken.
+    taken: Atomic<u32>,
+}
+
+impl Name {
+    /// One that is free.
+    pub(crate) const fn new(text: &'static CStr) -> Self {
+        Self {
+            text,
+            taken: Atomic::new(0),
+        }
+    }
+}
+
+/// A name that is taken, until this is dropped.
+struct Taken(&'static Name);
+
+impl Taken {
+    /// Takes it.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY`.
+    fn new(name: &'static Name) -> Result<Self> {
+        match name.taken.xchg(1, Acquire) {
+            0 => Ok(Self(name)),
+            _ => Err(EBUSY),
+        }
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.taken.store(0, Release);
+    }
+}
+
 /// A description, and what is behind the device.
 #[repr(C)]
 struct Described<T> {
@@ -50,6 +92,8 @@ struct Described<T> {
     device: Opaque<bindings::miscdevice>,
     /// What is behind it.
     talk: Arc<T>,
+    /// Its name, free again when it is removed.
+    _name: Taken,
 }
 
 /// A registered device. Dropping it, in process context, removes it; who has it open keeps what is behind.
@@ -69,18 +113,20 @@ impl<T: Talk> MiscDevice<T> {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, `EEXIST` and others, if there can be no such device.
-    pub(crate) fn new(name: &'static CStr, talk: Arc<T>) -> Result<Self> {
+    /// `EBUSY` if there is one of that name; `ENOMEM` and others, if there can be no such device.
+    pub(crate) fn new(name: &'static Name, talk: Arc<T>) -> Result<Self> {
+        let taken = Taken::new(name)?;
         // SAFETY: All zeroes is a valid description, of a device with no name.
         let mut device: bindings::miscdevice = unsafe { core::mem::zeroed() };
         // CAST: A small number.
         device.minor = bindings::MISC_DYNAMIC_MINOR as ffi::c_int;
-        device.name = name.as_char_ptr();
+        device.name = name.text.as_char_ptr();
         device.fops = &raw const *Operations::<T>::TABLE;
         let described = KBox::new(
             Described {
                 device: Opaque::new(device),
                 talk,
+                _name: taken,
             },
             GFP_KERNEL,
         )?;

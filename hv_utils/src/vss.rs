@@ -3,6 +3,7 @@
 //! VSS: the host has file systems frozen for a backup, which the daemon does.
 
 use crate::daemon::{Daemonic, Kind};
+use crate::miscdevice::Name;
 use crate::{moduleparam, umh};
 use hv_core::ratelimited;
 use hv_utils_proto::vss::{Timeouts, Vss};
@@ -14,8 +15,12 @@ const THAW: &CStr = c"while read -r device folder rest; do case $device in /dev/
     fsfreeze --unfreeze \"$(printf %b \"$folder\")\" 2> /dev/null;; esac; done < /proc/mounts";
 
 impl Kind for Vss {
-    const DEVICE: &'static CStr = c"vmbus/hv_vss";
     const NAME: &'static str = "vss";
+
+    fn device() -> &'static Name {
+        static DEVICE: Name = Name::new(c"vmbus/hv_vss");
+        &DEVICE
+    }
 
     fn left_something(&mut self) -> bool {
         self.take_orphans()
