@@ -38,7 +38,8 @@ check "the daemon's device is there" within 10 test -c /dev/vmbus/hv_kvp
 start_daemon hv_kvp_daemon
 check "host and guest agree on versions" ready kvp
 ask get_ip device kvp adapter_id "\"$address\"" > /run/ip
-check "the host gets the address" jq -e '.addresses == ["10.1.2.3"] and .subnets == ["255.255.255.0"]' /run/ip
+# After it comes one of IPv6, of the link, once the kernel has made it.
+check "the host gets the address" jq -e '.addresses[0] == "10.1.2.3" and .subnets[0] == "255.255.255.0"' /run/ip
 sed 's/^/# /' /run/ip
 refuses "of no other adapter" ask get_ip device kvp adapter_id '"00:15:5D:00:00:00"'
 check "the host sets addresses" ask set_ip device kvp adapter_id "\"$adapter\"" addresses '["10.9.8.7"]' \
