@@ -2,7 +2,7 @@
 # The host withdraws services in the middle of what they do, and offers them again: who depends on one sees it fail or go,
 # nothing hangs, and it works again afterwards.
 # guest: default
-# drivers: viridian stock
+# drivers: viridian
 # hosts: hvhost
 # needs: daemons host
 # timeout: 180 300

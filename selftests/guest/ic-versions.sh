@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Hosts that offer fewer versions: shutdown, heartbeat and time at each that is not the newest. KVP has its own.
 # guest: default
-# drivers: viridian stock
+# drivers: viridian
 # hosts: hvhost
 # needs: daemons host
 # timeout: 90
