@@ -3,7 +3,7 @@
 # guest: default
 # drivers: viridian stock
 # hosts: hvhost
-# needs: daemons host
+# needs: daemons host python
 # timeout: 300
 . ./tap.sh
 . ./stack.sh
@@ -58,7 +58,15 @@ all_done() {
 }
 
 # guest_has POOL, host_finds POOL: the pairs of a pool are those that were set.
-guest_has() { tr -s '\0' '\n' < "/var/lib/hyperv/.kvp_pool_$1" | cmp - "$files/$1"; }
+guest_has() { texts "/var/lib/hyperv/.kvp_pool_$1" | cmp - "$files/$1"; }
+# texts FILE: keys and values of a pool's file. Behind the end of each the daemon leaves what its memory held before.
+texts() {
+    python3 -c 'import sys
+data = open(sys.argv[1], "rb").read()
+for record in range(0, len(data), 512 + 2048):
+    for start, size in (record, 512), (record + 512, 2048):
+        sys.stdout.buffer.write(data[start:start + size].split(b"\0")[0] + b"\n")' "$1"
+}
 host_finds() { ask enumerate device kvp pool "$1" | jq -r '.[] | .key, .value' | cmp - "$files/$1"; }
 all_pools() { for pool in $pools; do "$1" "$pool" || return 1; done; }
 none() { [ ! -s "/var/lib/hyperv/.kvp_pool_$1" ] && [ "$(ask enumerate device kvp pool "$1")" = "[]" ]; }
