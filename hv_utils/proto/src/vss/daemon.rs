@@ -186,7 +186,10 @@ impl Protocol for Vss {
         let status = status(message);
         match (self.operation, status) {
             // It will not last: the thaw is that of an earlier freeze, and comes next.
-            (Operation::FREEZE, Status::OK) if self.thaw_due => return Status::FAIL,
+            (Operation::FREEZE, Status::OK) if self.thaw_due => {
+                self.thaw(now);
+                return Status::FAIL;
+            }
             (Operation::FREEZE, Status::OK) => {
                 self.promised = true;
                 self.broken = false;
