@@ -19,9 +19,8 @@ stable)
         linux-headers-amd64/trixie-backports linux-source/trixie-backports
         busybox-static kexec-tools util-linux
         hyperv-daemons/trixie-backports linuxptp e2fsprogs fio sg3-utils genisoimage jq"
-    # trixie's own QEMU 10.0 changes a CPU's pending interrupts without a lock where it emulates SVM, and now and then
-    # ends a nested guest, or the machine around it, in a triple fault. 11.1 does not. Its parts are named one by one,
-    # since what a package depends on is taken from trixie.
+    # trixie's own QEMU 10.0 changes a CPU's pending interrupts without a lock where it emulates SVM, and so can lose
+    # some. 11.1 does not. Its parts are named one by one, since what a package depends on is taken from trixie.
     emulator="qemu-system-x86/trixie-backports qemu-system-common/trixie-backports
         qemu-system-data/trixie-backports seabios/trixie-backports" ;;
 testing)

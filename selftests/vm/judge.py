@@ -213,8 +213,9 @@ class Judge:
         return [result.test for result in self.results.values() if not result.ended] if sound else []
 
     def drop(self, tests):
-        """Forgets `tests`, which another guest will run."""
+        """Forgets `tests`, which another guest will run, since this one is gone before its time."""
         self._current = None
+        self._down = True
         for test in tests:
             del self.results[test.name]
 

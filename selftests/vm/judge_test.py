@@ -125,6 +125,14 @@ class Verdicts(unittest.TestCase):
         self.assertEqual(undone(middle + "host: run ended with status 1\n"), [])
         self.assertEqual(undone(middle + "host: the guest's processor shut down\n"), ["one", "two"])
 
+    def test_vanished_after_a_test(self):
+        one = judge.Judge("guest", [tests.Test("one", {"guest": "default"}), tests.Test("two", {"guest": "default"})])
+        for line in SOUND[: SOUND.index("[    7.310000]")].splitlines():
+            one.line(line)
+        one.drop(one.vanished())
+        one.end()
+        self.assertEqual((one.boot_problems, list(one.results)), ([], ["one"]))
+
     def test_reboot(self):
         twice = SOUND.replace("[    7.300000]", "[    0.9] rig: up 7.3.4\n[    7.300000]")
         self.assertEqual(judged(twice)[2], ["it booted 2 times"])
