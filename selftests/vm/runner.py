@@ -166,7 +166,7 @@ class Run:
         memory = L1_MEMORY + 2 * os.path.getsize(initrd) // 2**20
         memory += max(guest.memory for _, guest, _ in guests)
         command = [
-            "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2",
+            "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "3",
             "-m", str(memory), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-kernel", self.kernel.vmlinuz, "-initrd", initrd,
             "-append", f"console=ttyS0 quiet panic=-1 mitigations=off {self.l1_words}",
