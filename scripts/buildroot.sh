@@ -18,7 +18,7 @@ stable)
     packages="$compile cargo clang valgrind
         linux-headers-amd64/trixie-backports linux-source/trixie-backports
         busybox-static kexec-tools util-linux
-        hyperv-daemons/trixie-backports linuxptp e2fsprogs fio sg3-utils genisoimage jq"
+        hyperv-daemons/trixie-backports linuxptp e2fsprogs xfsprogs fio sg3-utils genisoimage jq"
     # trixie's own QEMU 10.0 changes a CPU's pending interrupts without a lock where it emulates SVM, and so can lose
     # some. 11.1 does not. Its parts are named one by one, since what a package depends on is taken from trixie.
     emulator="qemu-system-x86/trixie-backports qemu-system-common/trixie-backports

@@ -2,8 +2,13 @@
 # shellcheck shell=sh
 # Disks of the host's controllers. Sourced after stack.sh and host.sh, with `needs: host storage`: . ./storage.sh
 
-# controller NAME: the sysfs folder of a controller that the host calls NAME.
-controller() { instance=$(of_device "$1" .instance) && echo "$bus/devices/$instance"; }
+# controller NAME: the sysfs folder of a controller that the host calls NAME. The host is asked once, since that takes
+# long, and one may ask it at a time.
+controller() {
+    [ -s "/run/controller.$1" ] || of_device "$1" .instance > "/run/controller.$1" || return 1
+    read -r instance < "/run/controller.$1"
+    echo "$bus/devices/$instance"
+}
 
 # disk LUN [NAME]: the kernel's name of a disk or DVD drive of the host's controller NAME, scsi0 if not said.
 disk() {
@@ -53,7 +58,25 @@ verified() {
         for job in "$@"; do
             echo "[${job%%=*}]"
             echo "filename=${job#*=}"
+            # A disk that has gone is no reason to make a file of its name.
+            case $job in *=/dev/*) echo "allow_file_create=0" ;; esac
         done
     } > /run/fio.job
     fio --output-format=terse --thread /run/fio.job
 }
+
+# impatient LUN...: device and error handler of these LUNs of scsi0 wait for 2 s only.
+impatient() {
+    for lun in "$@"; do
+        block=/sys/block/$(disk "$lun")/device
+        echo 2 > "$block/timeout" && echo 2 > "$block/eh_timeout" || return 1
+    done
+}
+
+# withdrawn, back LUN...: the controller scsi0 goes, and its disks with it; it comes again. Under load the host may be
+# slow to answer on the serial port; what counts is the time from its answer on.
+withdrawn() {
+    device=$(controller scsi0)
+    host_ask '{"command":"rescind","device":"scsi0"}' 60 > /dev/null && within 20 test ! -e "$device"
+}
+back() { ask reoffer device scsi0 > /dev/null && all_appear "$@"; }

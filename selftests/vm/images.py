@@ -29,11 +29,11 @@ GUEST_MODULES = ("hv_balloon", "hv_utils")
 NEEDS = {
     "host": ((), ("/usr/bin/jq",)),
     "storage": (
-        ("hv_storvsc", "sd_mod", "sr_mod", "ext4", "isofs"),
-        ("/usr/sbin/mkfs.ext4", "/usr/sbin/resize2fs", "/usr/sbin/e2fsck", "/usr/sbin/fstrim", "/usr/bin/fio",
-         "/usr/bin/genisoimage", "/usr/bin/sg_inq", "/usr/bin/sg_luns", "/usr/bin/sg_persist", "/usr/bin/sg_raw",
-         "/usr/bin/sg_readcap", "/usr/bin/sg_reset", "/usr/bin/sg_sync", "/usr/bin/sg_turs", "/usr/bin/sg_unmap",
-         "/usr/bin/sg_vpd", "/usr/bin/sg_write_same"),
+        ("hv_storvsc", "sd_mod", "sr_mod", "ext4", "xfs", "isofs"),
+        ("/usr/sbin/mkfs.ext4", "/usr/sbin/resize2fs", "/usr/sbin/e2fsck", "/usr/sbin/fstrim", "/usr/sbin/mkfs.xfs",
+         "/usr/sbin/xfs_repair", "/usr/bin/fio", "/usr/bin/genisoimage", "/usr/bin/sg_inq", "/usr/bin/sg_luns",
+         "/usr/bin/sg_persist", "/usr/bin/sg_raw", "/usr/bin/sg_readcap", "/usr/bin/sg_reset", "/usr/bin/sg_sync",
+         "/usr/bin/sg_turs", "/usr/bin/sg_unmap", "/usr/bin/sg_vpd", "/usr/bin/sg_write_same"),
     ),
     "daemons": (
         ("hv_utils", "uio", "uio_hv_generic", "ext4", "brd", "dummy"),

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0
+# fio writes and verifies in many manners: sectors of 512 and 4096 bytes, 1 to 8 jobs, pieces of 512 bytes to 1 MiB,
+# few and many at a time, each pair of settings at least once.
+# guest: default
+# drivers: viridian stock
+# hosts: hvhost
+# needs: host storage
+# disks: 16M
+# host-options: --disk ram=96M --disk ram=64M,lun=1,sector=4096 --disk ram=16M,lun=2,ro --disk file=$DISK0,lun=3 --disk file=$DISK0,lun=4,dvd
+# timeout: 240
+. ./tap.sh
+. ./stack.sh
+. ./host.sh
+. ./storage.sh
+
+# manner LUN JOBS PIECES DEPTH: each job has 2 MiB of its own.
+manner() {
+    fio --name=manner --filename="/dev/$(disk "$1")" --numjobs="$2" --bsrange="$3" --iodepth="$4" --size=2m \
+        --offset_increment=2m --rw=randwrite --direct=1 --ioengine=libaio --verify=crc32c --verify_fatal=1 --thread \
+        --allow_file_create=0 --group_reporting --output=/run/fio || { tail -n 20 /run/fio; return 1; }
+}
+
+plan 13
+check "the driver loads" load_storage
+check "the disks appear" all_appear 0 1
+while read -r lun jobs pieces depth; do
+    check "LUN $lun, $jobs jobs, pieces of $pieces, depth $depth" manner "$lun" "$jobs" "$pieces" "$depth" < /dev/null
+done <<END
+0 1 512-4k 1
+0 1 4k-4k 32
+0 2 64k-64k 32
+0 4 1m-1m 8
+0 8 4k-64k 8
+1 1 1m-1m 32
+1 2 4k-4k 8
+1 4 4k-64k 1
+1 8 64k-64k 1
+1 4 4k-1m 32
+END
+rm -f /run/fio
+check "the driver unloads" unload_storage
+done_testing
