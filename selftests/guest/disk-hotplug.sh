@@ -27,7 +27,7 @@ refuses "a LUN can't be added twice" ask add_disk device scsi0 lun 0 ram '"16M"'
 # A load that verifies what it does, until told to end.
 while [ ! -e /run/enough ]; do verified "load=/dev/$small" || touch /run/broken; done > /run/fio 2>&1 &
 failures=0
-count=$(rounds 3 30)
+count=$(rounds 10 50)
 for _ in $(seq "$count"); do come_and_go 10 > /run/round 2>&1 || { failures=$((failures + 1)); sed 's/^/#   /' /run/round; }; done
 is "a LUN comes and goes $count times under load" "$failures" 0
 for lun in 11 12 13; do plug $lun; done
