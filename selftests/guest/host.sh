@@ -9,6 +9,8 @@ host_ask() {
     stty -F /dev/ttyS1 raw -echo || return 1
     # Open for both at once: what comes while nobody has the port open is lost.
     {
+        # One at a time: whoever reads takes what comes.
+        flock 3
         echo "$1" >&3
         while IFS= read -r -t "${2:-30}" answer <&3; do
             case $answer in

@@ -27,7 +27,7 @@ GUEST = os.path.join(PROJECT, "selftests", "guest")
 GUEST_MODULES = ("hv_balloon", "hv_utils")
 # What the words of a test's `needs` add to its guest: stock modules, and programs of the build root.
 NEEDS = {
-    "host": ((), ("/usr/bin/jq",)),
+    "host": ((), ("/usr/bin/flock", "/usr/bin/jq")),
     "storage": (
         ("hv_storvsc", "sd_mod", "sr_mod", "ext4", "xfs", "isofs"),
         ("/usr/sbin/mkfs.ext4", "/usr/sbin/resize2fs", "/usr/sbin/e2fsck", "/usr/sbin/fstrim", "/usr/sbin/mkfs.xfs",
