@@ -136,7 +136,6 @@ class Judge:
         self._current = None
         self._boots = 0
         self._down = False
-        self._stopped = False
         self._last_lines = []
 
     def line(self, raw):
@@ -146,7 +145,6 @@ class Judge:
             for result in self._current_or_all():
                 result.host(raw[len("host: "):])
             if raw.startswith("host: stopped") or raw.startswith("host: run ended"):
-                self._stopped = True
                 self._last_lines.append(raw)
             if raw == "host: the guest ended" and self._current and self._current.may_end:
                 self._finish("the guest ended during it")
@@ -201,23 +199,6 @@ class Judge:
         result, self._current = self._current, None
         result.end(why)
         self._on_end(result)
-
-    def vanished(self):
-        """The tests that a guest left undone which ended without a word: no splat, no time limit, no end in order.
-
-        The guest is gone. Such an end is what the machine around it may have caused, so it can be tried again.
-        """
-        sound = not self._down and not self._stopped and not self.boot_problems
-        if self._current:
-            sound = sound and not self._current.problems and not self._current.panicked
-        return [result.test for result in self.results.values() if not result.ended] if sound else []
-
-    def drop(self, tests):
-        """Forgets `tests`, which another guest will run, since this one is gone before its time."""
-        self._current = None
-        self._down = True
-        for test in tests:
-            del self.results[test.name]
 
     def end(self):
         """The guest is gone."""
