@@ -48,14 +48,9 @@ if [ $kernels -gt 0 ] && [ "$kernel" = stable ]; then
     run "guests, our drivers" selftests/vm/run --kernel stable $soak
     # The same scripts on the stock drivers, all of them when there is time.
     run "guests, stock drivers" selftests/vm/run --kernel stable --drivers stock ${soak:---tests cpu-rounds}
-    # The same on our own host. That the stock drivers work there is what shows that it tells the truth. These are the
-    # guests that are busy for a short time only; the others are left to soak runs until it is known why nested emulation
-    # now and then breaks a busy guest, or the machine around it (Documentation/testing.md).
-    short="bring-up|host-counters|disk-(bring-up|ide|trim)|ic-(heartbeat|timesync|kvp|vss|fcopy|shutdown|reboot)"
-    run "guests on hvhost, stock drivers" selftests/vm/run --kernel stable --host hvhost --drivers stock \
-        ${soak:---tests ^($short)\$}
-    run "guests on hvhost, our drivers" selftests/vm/run --kernel stable --host hvhost \
-        ${soak:---tests ^($short|bus-versions)\$}
+    # The same on our own host. That the stock drivers work there is what shows that it tells the truth.
+    run "guests on hvhost, stock drivers" selftests/vm/run --kernel stable --host hvhost --drivers stock $soak
+    run "guests on hvhost, our drivers" selftests/vm/run --kernel stable --host hvhost $soak
 fi
 if run "prepare the testing kernel" scripts/prepare.sh testing; then
     kernels=$((kernels + 1))
