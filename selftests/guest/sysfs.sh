@@ -2,6 +2,7 @@
 # Our sysfs tree and the stock driver's in the same guest: names, modes and formats are the same, and lsvmbus agrees.
 # guest: default
 # needs: python
+# host-options: --no-ic
 # same-as: stock-bus
 # differs: ^drivers/hv_pci ^hibernation\b
 # timeout: 90
