@@ -18,6 +18,8 @@ SPLATS = re.compile(
 )
 # The only panic that a test may ask for, by writing to /proc/sysrq-trigger.
 ASKED_PANIC = "Kernel panic - not syncing: sysrq triggered crash"
+# An interrupt before the handler of another has its GS, which IF forbids, ends in this recursion.
+STRUCK = "BUG: ENTRY_TRAMPOLINE stack guard page was hit"
 KERNEL_LINE = re.compile(r"^\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?(.*)$")
 POINT = re.compile(r"^(not )?ok\b(?: (\d+))?(?: -)? ?(.*?)(?: # (SKIP|TODO)\b ?(.*))?$")
 PLAN = re.compile(r"^1\.\.(\d+)(?: # SKIP ?(.*))?$")
@@ -136,6 +138,8 @@ class Judge:
         self._current = None
         self._boots = 0
         self._down = False
+        self._stopped = False
+        self._struck = False
         self._last_lines = []
 
     def line(self, raw):
@@ -145,10 +149,12 @@ class Judge:
             for result in self._current_or_all():
                 result.host(raw[len("host: "):])
             if raw.startswith("host: stopped") or raw.startswith("host: run ended"):
+                self._stopped = True
                 self._last_lines.append(raw)
             if raw == "host: the guest ended" and self._current and self._current.may_end:
                 self._finish("the guest ended during it")
             return
+        self._struck |= STRUCK in raw
         if raw.strip():
             self._last_lines = (self._last_lines + [raw])[-4:]
         stamped = KERNEL_LINE.match(raw)
@@ -199,6 +205,24 @@ class Judge:
         result, self._current = self._current, None
         result.end(why)
         self._on_end(result)
+
+    def vanished(self):
+        """The tests that a guest left undone which ended as the emulator may have caused: without a word, so that there
+        was no splat, no time limit and no end in order; or by what only a second interrupt in a handler's entry does.
+        """
+        sound = not self._down and not self._stopped and not self.boot_problems
+        if self._current:
+            sound = sound and not self._current.problems and not self._current.panicked
+        sound = sound or self._struck
+        return [result.test for result in self.results.values() if not result.ended] if sound else []
+
+    def drop(self, tests):
+        """Forgets `tests`, which another guest will run, since this one is gone before its time."""
+        self._current = None
+        self._down = True
+        self.boot_problems.clear()
+        for test in tests:
+            del self.results[test.name]
 
     def end(self):
         """The guest is gone."""

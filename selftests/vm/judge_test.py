@@ -108,6 +108,34 @@ class Verdicts(unittest.TestCase):
         self.fails(SOUND[: SOUND.index("[    7.211135]")], "the guest ended during it")
         self.fails(SOUND[: SOUND.index("[    7.072576]")], "the guest ended before it")
 
+    def test_vanished(self):
+        def undone(console):
+            one = judge.Judge("guest", [tests.Test("one", {"guest": "default"}), tests.Test("two", {"guest": "default"})])
+            for line in console.splitlines():
+                one.line(line)
+            return [test.name for test in one.vanished()]
+
+        middle = SOUND[: SOUND.index("[    7.211135]")]
+        self.assertEqual(undone(middle), ["one", "two"])
+        self.assertEqual(undone(""), ["one", "two"])
+        self.assertEqual(undone(SOUND[: SOUND.index("[    7.310000]")]), ["two"])
+        self.assertEqual(undone(middle + "[    7.2] BUG: no\n"), [])
+        self.assertEqual(undone(middle + "host: stopped after the time limit of 60 s\n"), [])
+        self.assertEqual(undone("[    1.0] Oops: no\n"), [])
+        self.assertEqual(undone(middle + "host: run ended with status 1\n"), [])
+        self.assertEqual(undone(middle + "host: the guest's processor shut down\n"), ["one", "two"])
+        struck = "[    7.2] BUG: ENTRY_TRAMPOLINE stack guard page was hit at fffffe3a539c1ff8\n[    7.3] Kernel panic - not syncing: Fatal\n"
+        self.assertEqual(undone(middle + struck), ["one", "two"])
+        self.assertEqual(undone(struck), ["one", "two"])
+
+    def test_vanished_after_a_test(self):
+        one = judge.Judge("guest", [tests.Test("one", {"guest": "default"}), tests.Test("two", {"guest": "default"})])
+        for line in SOUND[: SOUND.index("[    7.310000]")].splitlines():
+            one.line(line)
+        one.drop(one.vanished())
+        one.end()
+        self.assertEqual((one.boot_problems, list(one.results)), ([], ["one"]))
+
     def test_reboot(self):
         twice = SOUND.replace("[    7.300000]", "[    0.9] rig: up 7.3.4\n[    7.300000]")
         self.assertEqual(judged(twice)[2], ["it booted 2 times"])
