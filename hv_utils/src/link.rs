@@ -2,8 +2,9 @@
 
 //! The channel of a service: messages come in, go to the service one at a time, and are answered in place.
 //!
-//! A packet is copied in softirq context and handled in a work item, so that services may sleep. A host has one request
-//! outstanding at a time; one that sends more than [`BACKLOG`] without waiting has the rest dropped.
+//! A packet is copied in softirq context and handled in a work item, so that services may sleep. The memory for that is there
+//! before the channel is: what the host asks is answered, also where there is no more memory to be had. A host has one
+//! request outstanding at a time; one that sends more than [`MESSAGES`] without waiting has the rest refused.
 
 use crate::service::Service;
 use hv_core::{ratelimited, IrqLock};
@@ -11,10 +12,12 @@ use hv_utils_proto as proto;
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, Arc, Mutex};
 use kernel::workqueue::{impl_has_work, new_work, system_long, Work, WorkItem};
+use proto::fifo::Fifo;
 use proto::guest::{Endpoint, Incoming};
 use proto::{Prefix, Status, Version};
 use vmbus::{
-    ClosedChannel, Device, Handler, OpenChannel, OpenOptions, OutgoingPacket, Packets, Sender,
+    ClosedChannel, Device, Handler, OpenChannel, OpenOptions, OutgoingPacket, Packets, SendError,
+    Sender,
 };
 
 /// Pages of each ring: as many as the stock driver's.
@@ -23,52 +26,95 @@ const RING_PAGES: usize = 4;
 /// Bytes of the largest message: what fits into a ring.
 const MAX_MESSAGE: usize = 3 * hv_core::HV_PAGE_SIZE;
 
-/// Messages that wait to be handled.
-const BACKLOG: usize = 16;
+/// Messages that are ours at a time: those that wait to be handled, and those that a service keeps, which are six at most.
+const MESSAGES: usize = 8;
 
-/// A message of the host, in our memory.
+/// Where messages are copied, and answered from.
+#[pin_data]
+struct Store {
+    /// Memory that holds no message.
+    #[pin]
+    free: IrqLock<Fifo<KVVec<u8>, MESSAGES>>,
+    /// Where answers go.
+    sender: Sender,
+}
+
+impl Store {
+    /// With room for [`MESSAGES`] messages of `size` bytes. Process context.
+    fn new(size: usize, sender: Sender) -> Result<Arc<Self>> {
+        let mut free = Fifo::new();
+        for _ in 0..MESSAGES {
+            let memory = KVVec::with_capacity(size, GFP_KERNEL)?;
+            free.push(memory).map_err(|_| ENOSPC)?;
+        }
+        Arc::pin_init(
+            pin_init!(Self {
+                free <- hv_core::new_irq_lock!(free),
+                sender,
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Sends a message back. Any context.
+    fn send(&self, transaction_id: u64, payload: &[&[u8]]) {
+        let packet = OutgoingPacket {
+            transaction_id,
+            ..OutgoingPacket::in_band(payload)
+        };
+        // A channel that is gone has nobody who waits. A host that leaves the ring full does not want an answer.
+        let _: Result<(), SendError> = self.sender.send(&packet);
+    }
+}
+
+/// A message of the host, in our memory, which is free again when this is dropped. Any context.
 struct Message {
     /// The packet's payload.
-    payload: KVec<u8>,
+    payload: KVVec<u8>,
     /// Chosen by the host, and repeated in the answer.
     transaction_id: u64,
+    /// Whose memory this is.
+    store: Arc<Store>,
 }
 
 impl Message {
-    /// Copies a packet. Any context.
-    fn new(payload: &[u8], transaction_id: u64) -> Result<Self> {
-        let mut copy = KVec::with_capacity(payload.len(), GFP_ATOMIC)?;
-        copy.extend_from_slice(payload, GFP_ATOMIC)?;
-        Ok(Self {
-            payload: copy,
+    /// Copies a packet; `None` if there is no memory for it. Any context.
+    fn new(store: &Arc<Store>, payload: &[u8], transaction_id: u64) -> Option<Self> {
+        let mut message = Self {
+            payload: store.free.lock().pop()?,
             transaction_id,
-        })
+            store: store.clone(),
+        };
+        message.payload.clear();
+        if payload.len() > message.payload.capacity() {
+            return None;
+        }
+        // Since there is room, nothing is allocated.
+        let copied = message.payload.extend_from_slice(payload, GFP_ATOMIC);
+        copied.is_ok().then_some(message)
     }
 
     /// Sends the message back.
-    fn send(&self, to: &Sender) {
-        let payload: [&[u8]; 1] = [&self.payload];
-        let packet = OutgoingPacket {
-            transaction_id: self.transaction_id,
-            ..OutgoingPacket::in_band(&payload)
-        };
-        // A channel that is gone has nobody who waits. A host that leaves the ring full does not want an answer.
-        let _ = to.send(&packet);
+    fn send(&self) {
+        self.store.send(self.transaction_id, &[&self.payload]);
+    }
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        let memory = core::mem::replace(&mut self.payload, KVVec::new());
+        // There is room for what was taken.
+        let _ = self.store.free.lock().push(memory);
     }
 }
 
 /// The answer to an offer of versions. It is not sent unless it is accepted.
-pub(crate) struct Offer {
-    /// The answer.
-    message: Message,
-    /// Where it goes.
-    to: Sender,
-}
+pub(crate) struct Offer(Message);
 
 impl Offer {
     /// Lets the host have the answer. Any context.
     pub(crate) fn accept(self) {
-        self.message.send(&self.to);
+        self.0.send();
     }
 }
 
@@ -80,8 +126,6 @@ pub(crate) struct Request {
     pub(crate) version: Version,
     /// How it is answered.
     status: Status,
-    /// Where the answer goes.
-    to: Sender,
 }
 
 impl Request {
@@ -100,7 +144,7 @@ impl Drop for Request {
     fn drop(&mut self) {
         if let Ok((prefix, _)) = Prefix::parse_mut(&mut self.message.payload) {
             prefix.answer(self.status);
-            self.message.send(&self.to);
+            self.message.send();
         }
     }
 }
@@ -112,14 +156,14 @@ struct Line {
     name: &'static str,
     /// The service.
     service: Arc<dyn Service>,
-    /// Where answers go.
-    sender: Sender,
+    /// Where messages are.
+    store: Arc<Store>,
     /// Chooses versions, and tells what messages are.
     #[pin]
     endpoint: Mutex<Endpoint>,
     /// What came and is not handled yet, the oldest first.
     #[pin]
-    inbox: IrqLock<KVec<Message>>,
+    inbox: IrqLock<Fifo<Message, MESSAGES>>,
     /// Handles it.
     #[pin]
     work: Work<Line>,
@@ -142,12 +186,19 @@ impl WorkItem for Line {
 impl Line {
     /// The oldest message.
     fn next(&self) -> Option<Message> {
-        self.inbox.lock().remove(0).ok()
+        self.inbox.lock().pop()
+    }
+
+    /// Refuses a message that there is no memory for. Any context.
+    fn refuse(&self, payload: &[u8], transaction_id: u64) {
+        ratelimited!(pr_warn, "{}: too many messages, or too long\n", self.name);
+        if let Ok((prefix, body)) = Prefix::refusal(payload) {
+            self.store.send(transaction_id, &[prefix.as_bytes(), body]);
+        }
     }
 
     /// Handles a message.
     fn handle(&self, mut message: Message) {
-        let to = self.sender.clone();
         let mut endpoint = self.endpoint.lock();
         let incoming = endpoint.handle(&mut message.payload);
         match incoming {
@@ -166,7 +217,7 @@ impl Line {
                         ratelimited!(pr_warn, "{}: no version in common\n", self.name);
                     }
                 }
-                self.service.offered(Offer { message, to });
+                self.service.offered(Offer(message));
             }
             Ok(Incoming::Request(request)) => {
                 let version = request.version;
@@ -175,7 +226,6 @@ impl Line {
                     message,
                     version,
                     status: Status::FAIL,
-                    to,
                 });
             }
             Ok(Incoming::Refused(message_type)) => {
@@ -185,7 +235,7 @@ impl Line {
                     self.name,
                     format_args!("{message_type:?}")
                 );
-                message.send(&to);
+                message.send();
             }
             Err(malformed) => {
                 ratelimited!(
@@ -205,13 +255,11 @@ struct Receiver(Arc<Line>);
 impl Handler for Receiver {
     fn receive(&self, packets: &mut Packets<'_>) {
         while let Some(packet) = packets.take() {
-            // Without memory, or with too many of them, the message is lost, and the host gives up waiting.
-            let Ok(message) = Message::new(packet.payload, packet.transaction_id) else {
-                continue;
-            };
-            let mut inbox = self.0.inbox.lock();
-            if inbox.len() < BACKLOG {
-                let _ = inbox.push(message, GFP_ATOMIC);
+            let message = Message::new(&self.0.store, packet.payload, packet.transaction_id);
+            match message {
+                // There is room for as many as there is memory for.
+                Some(message) => drop(self.0.inbox.lock().push(message)),
+                None => self.0.refuse(packet.payload, packet.transaction_id),
             }
         }
         let _ = system_long().enqueue(self.0.clone());
@@ -238,14 +286,19 @@ impl Link {
         service: Arc<dyn Service>,
     ) -> Result<Self> {
         let channel = ClosedChannel::take(device.channel())?;
-        let sender = channel.sender();
+        let size = match kind {
+            // What a daemon is for.
+            proto::Service::Kvp | proto::Service::Vss => MAX_MESSAGE,
+            _ => hv_core::HV_PAGE_SIZE,
+        };
+        let store = Store::new(size, channel.sender())?;
         let line = Arc::pin_init(
             pin_init!(Line {
                 name: kind.name(),
                 service,
-                sender,
+                store,
                 endpoint <- new_mutex!(Endpoint::new(kind)),
-                inbox <- hv_core::new_irq_lock!(KVec::new()),
+                inbox <- hv_core::new_irq_lock!(Fifo::new()),
                 work <- new_work!("hv_utils/line"),
             }),
             GFP_KERNEL,
@@ -269,7 +322,7 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         drop(self.channel.take());
-        self.line.inbox.lock().clear();
+        while self.line.next().is_some() {}
         vmbus::flush(&self.line.work);
         self.line.service.closed();
     }

@@ -44,6 +44,7 @@ macro_rules! wire {
 }
 
 pub mod fcopy;
+pub mod fifo;
 pub mod guest;
 pub mod heartbeat;
 pub mod kvp;

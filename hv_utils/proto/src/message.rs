@@ -213,6 +213,19 @@ impl Prefix {
         Self::mut_from_prefix(payload).map_err(|_| Malformed::Short(length))
     }
 
+    /// The prefix of a message's refusal, and the rest of the message, which goes back with it: for a message that there is
+    /// no memory to answer in place.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed::Short`].
+    pub fn refusal(payload: &[u8]) -> Result<(Self, &[u8]), Malformed> {
+        let (prefix, body) = Self::parse(payload)?;
+        let mut prefix = *prefix;
+        prefix.answer(Status::FAIL);
+        Ok((prefix, body))
+    }
+
     /// What the message is about.
     #[must_use]
     pub fn message_type(&self) -> MessageType {

@@ -15,12 +15,9 @@
 //! when it is answered, so that none can be answered twice. The host has one request outstanding; a few more wait behind it
 //! in case it has given up and asks again.
 
+use crate::fifo::Fifo;
 use crate::Status;
 use core::ops::DerefMut;
-
-mod fifo;
-
-use fifo::Fifo;
 
 /// Requests that wait behind the request that the daemon works on; more are refused.
 const WAITING: usize = 3;

@@ -211,3 +211,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_refusal_is_the_message_with_another_prefix() {
+    let asked = Prefix::request(
+        MessageType::VSS,
+        Version::new(3, 0),
+        Version::new(5, 0),
+        12,
+        7,
+    );
+    let mut payload = Vec::from(asked.as_bytes());
+    assert_eq!(
+        Prefix::refusal(&payload[..27]).map(|_| ()),
+        Err(Malformed::Short(27))
+    );
+    payload.extend_from_slice(b"the body");
+    let (prefix, body) = Prefix::refusal(&payload).unwrap();
+    assert_eq!(
+        (prefix.status(), prefix.flags(), body),
+        (
+            Status::FAIL,
+            Flags::TRANSACTION | Flags::RESPONSE,
+            &b"the body"[..]
+        )
+    );
+    // The rest, by which the host knows what this answers, is the same.
+    let (mut as_asked, flags, status) = (prefix, asked.flags, asked.status);
+    (as_asked.flags, as_asked.status) = (flags, status);
+    assert_eq!(as_asked, asked);
+}

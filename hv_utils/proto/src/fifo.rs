@@ -1,19 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A short queue.
+//! A short queue that is its own memory.
 
 /// At most `N` items, the oldest first.
 #[derive(Debug)]
-pub(super) struct Fifo<T, const N: usize>([Option<T>; N]);
+pub struct Fifo<T, const N: usize>([Option<T>; N]);
+
+impl<T, const N: usize> Default for Fifo<T, N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl<T, const N: usize> Fifo<T, N> {
     /// Nothing.
-    pub(super) const fn new() -> Self {
+    #[must_use]
+    pub const fn new() -> Self {
         Self([const { None }; N])
     }
 
-    /// Puts an item behind the others, or gives it back if there is no room.
-    pub(super) fn push(&mut self, item: T) -> Result<(), T> {
+    /// Puts an item behind the others.
+    ///
+    /// # Errors
+    ///
+    /// The item, if there is no room.
+    pub fn push(&mut self, item: T) -> Result<(), T> {
         match self.0.iter_mut().find(|place| place.is_none()) {
             Some(place) => {
                 *place = Some(item);
@@ -24,7 +35,7 @@ impl<T, const N: usize> Fifo<T, N> {
     }
 
     /// Takes the oldest item.
-    pub(super) fn pop(&mut self) -> Option<T> {
+    pub fn pop(&mut self) -> Option<T> {
         let oldest = self.0.first_mut()?.take();
         self.0.rotate_left(1);
         oldest
