@@ -3,7 +3,7 @@
 //! Services whose requests a daemon in user space answers: the pure [`Relay`] between a channel and a character device.
 //!
 //! Everything is under one lock and in process context. What the relay leaves behind, see [`Daemon::with`], is done each time
-//! that something went into it.
+//! that something went into it. What takes longer, see [`Kind::clean_up`], has a work item of its own.
 
 use crate::link::{Offer, Request};
 use crate::miscdevice::{MiscDevice, Name, Talk};
@@ -18,7 +18,15 @@ use kernel::sync::poll::{PollCondVar, PollTable};
 use kernel::sync::{new_mutex, Arc, ArcBorrow, Mutex};
 use kernel::time::{msecs_to_jiffies, ClockSource, Monotonic};
 use kernel::uaccess::{UserSliceReader, UserSliceWriter};
-use kernel::workqueue::{impl_has_delayed_work, new_delayed_work, DelayedWork, WorkItem};
+use kernel::workqueue::{
+    impl_has_delayed_work, impl_has_work, new_delayed_work, new_work, system_long, DelayedWork,
+    Work, WorkItem,
+};
+
+/// The work item that looks after what takes too long.
+const TIMER: u64 = 0;
+/// The work item that cleans up.
+const CLEANER: u64 = 1;
 
 /// What a service needs beside its protocol.
 pub(crate) trait Kind: Protocol + Send + Sync + Unpin + 'static {
@@ -28,22 +36,27 @@ pub(crate) trait Kind: Protocol + Send + Sync + Unpin + 'static {
     /// The device's name, of which there is one for all devices of the service.
     fn device() -> &'static Name;
 
-    /// Whether there is something to do for [`Self::clean_up`].
+    /// Whether there is something to do for [`Self::clean_up`], which is then called once.
     fn left_something(&mut self) -> bool {
         false
     }
 
-    /// Does what a daemon should have done that is gone or stuck. Process context.
+    /// Does what a daemon should have done that is gone or stuck. Process context, and not under the lock.
     ///
     /// # Errors
     ///
-    /// Any, if it could not be done; then [`Self::not_cleaned_up`] is called.
+    /// Any, if it could not be done.
     fn clean_up() -> Result {
         Ok(())
     }
 
-    /// [`Self::clean_up`] has failed.
-    fn not_cleaned_up(&mut self, _now: u64) {}
+    /// What came of [`Self::clean_up`].
+    fn cleaned_up(&mut self, _result: Result, _now: u64) {}
+
+    /// Whether [`Self::clean_up`] is about to be called, or is running.
+    fn cleans_up(&self) -> bool {
+        false
+    }
 }
 
 /// A request's body is what its answer is made in.
@@ -84,14 +97,21 @@ pub(crate) struct Daemon<P: Kind> {
     readable: PollCondVar,
     /// Something takes too long.
     #[pin]
-    timer: DelayedWork<Daemon<P>>,
+    timer: DelayedWork<Daemon<P>, TIMER>,
+    /// Somebody is to clean up.
+    #[pin]
+    cleaner: Work<Daemon<P>, CLEANER>,
 }
 
 impl_has_delayed_work! {
-    impl{P: Kind} HasDelayedWork<Daemon<P>> for Daemon<P> { self.timer }
+    impl{P: Kind} HasDelayedWork<Daemon<P>, 0> for Daemon<P> { self.timer }
 }
 
-impl<P: Kind> WorkItem for Daemon<P> {
+impl_has_work! {
+    impl{P: Kind} HasWork<Daemon<P>, 1> for Daemon<P> { self.cleaner }
+}
+
+impl<P: Kind> WorkItem<TIMER> for Daemon<P> {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
@@ -102,6 +122,17 @@ impl<P: Kind> WorkItem for Daemon<P> {
         if late {
             ratelimited!(pr_warn, "{}: the daemon did not answer in time\n", P::NAME);
         }
+    }
+}
+
+impl<P: Kind> WorkItem<CLEANER> for Daemon<P> {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        let result = P::clean_up();
+        Self::with(this.as_arc_borrow(), |state, now| {
+            state.relay.protocol.cleaned_up(result, now);
+        });
     }
 }
 
@@ -120,6 +151,7 @@ impl<P: Kind> Daemon<P> {
                 state <- new_mutex!(state),
                 readable <- kernel::new_poll_condvar!(),
                 timer <- new_delayed_work!("hv_utils/daemon"),
+                cleaner <- new_work!("hv_utils/cleaner"),
             }),
             GFP_KERNEL,
         )
@@ -143,26 +175,29 @@ impl<P: Kind> Daemon<P> {
             let delay = u32::try_from(at.saturating_sub(now)).unwrap_or(u32::MAX);
             workqueue::run_after(this.into(), msecs_to_jiffies(delay));
         }
-        let left_something = state.relay.protocol.left_something();
+        if state.relay.protocol.left_something() {
+            // It is not queued: what was left before is cleaned up, or was by the very item that this is called from.
+            let _ = system_long().enqueue::<Arc<Self>, CLEANER>(this.into());
+        }
         if state.gone || state.relay.is_readable() {
             this.readable.notify_all();
-        }
-        drop(guard);
-        if left_something && P::clean_up().is_err() {
-            Self::not_cleaned_up(this);
         }
         result
     }
 
-    /// What a daemon has left is still there.
-    fn not_cleaned_up(this: ArcBorrow<'_, Self>) {
-        Self::with(this, |state, now| state.relay.protocol.not_cleaned_up(now));
-    }
-
-    /// Has the timer not run any more, where the change that was made before this says that it is over.
+    /// Has nothing run any more, where the change that was made before this says that it is over: waits for what does.
     fn cancel_if(this: ArcBorrow<'_, Self>, over: bool) {
-        if over {
-            workqueue::cancel(&Arc::from(this));
+        if !over {
+            return;
+        }
+        workqueue::cancel(&Arc::from(this));
+        loop {
+            // It may find that there is more to clean up.
+            let again = this.state.lock().relay.protocol.cleans_up();
+            vmbus::flush(&this.cleaner);
+            if !again {
+                return;
+            }
         }
     }
 }

@@ -10,9 +10,12 @@ use hv_utils_proto::vss::{Timeouts, Vss};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
-/// Thaws whatever the daemon may have frozen. What is not frozen stays as it is, with an error that nobody needs to see.
-const THAW: &CStr = c"while read -r device folder rest; do case $device in /dev/*) \
-    fsfreeze --unfreeze \"$(printf %b \"$folder\")\" 2> /dev/null;; esac; done < /proc/mounts";
+/// Thaws whatever the daemon may have frozen. What is not frozen stays as it is, with an error that nobody needs to see. All
+/// at once, since a file system may be in a file of another one; and not for longer than ten seconds where there is a
+/// `timeout`, since a disk may not answer.
+const THAW: &CStr = c"limit=; command -v timeout > /dev/null && limit='timeout -s KILL 10'; \
+    while read -r device folder rest; do case $device in /dev/*) \
+    $limit fsfreeze --unfreeze \"$(printf %b \"$folder\")\" 2> /dev/null & ;; esac; done < /proc/mounts; wait";
 
 impl Kind for Vss {
     const NAME: &'static str = "vss";
@@ -40,8 +43,12 @@ impl Kind for Vss {
         })
     }
 
-    fn not_cleaned_up(&mut self, now: u64) {
-        self.still_orphans(now);
+    fn cleaned_up(&mut self, result: Result, now: u64) {
+        self.caller_done(result.is_ok(), now);
+    }
+
+    fn cleans_up(&self) -> bool {
+        self.caller_thaws()
     }
 }
 

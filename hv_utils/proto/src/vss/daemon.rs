@@ -4,7 +4,8 @@
 //!
 //! They are thawed when nobody else will do that any more: the channel is closed, a freeze was not answered in time, the
 //! host does not thaw in [`Timeouts::frozen`], or there is a new daemon after one that died. A daemon that dies, or does not
-//! thaw in [`Timeouts::request`], leaves them to the caller, see [`Vss::take_orphans`].
+//! thaw in [`Timeouts::request`], leaves them to the caller, see [`Vss::take_orphans`]. What the caller then does takes its
+//! time, and thaws whatever is frozen meanwhile: no freeze is promised that it may undo.
 
 use super::{Message, Operation, NO_AUTO_RECOVERY};
 use crate::message::read;
@@ -50,6 +51,10 @@ pub struct Vss {
     thaw_until: Option<u64>,
     /// Whether the daemon went away or is stuck, and left something frozen.
     orphans: bool,
+    /// Whether the caller is thawing that.
+    caller_thaws: bool,
+    /// Whether it was at any time since the daemon's request came.
+    caller_thawed: bool,
 }
 
 impl Vss {
@@ -66,20 +71,37 @@ impl Vss {
             frozen_until: None,
             thaw_until: None,
             orphans: false,
+            caller_thaws: false,
+            caller_thawed: false,
         }
     }
 
-    /// Whether the daemon went away or is stuck, and left file systems that may be frozen, for the caller to thaw. Said once.
+    /// Whether the daemon went away or is stuck, and left file systems that may be frozen, for the caller to thaw. Said once,
+    /// and not again before [`Self::caller_done`].
     #[must_use]
     pub fn take_orphans(&mut self) -> bool {
-        core::mem::take(&mut self.orphans)
+        if self.caller_thaws || !self.orphans {
+            return false;
+        }
+        self.orphans = false;
+        self.caller_thaws = true;
+        self.caller_thawed = true;
+        true
     }
 
-    /// The caller could not thaw the orphans. They are said again, unless somebody else thaws them.
-    pub fn still_orphans(&mut self, now: u64) {
-        if self.thaw_due {
+    /// The caller will thaw nothing any more. If it could not thaw the orphans, they are said again, unless somebody else
+    /// thaws them.
+    pub fn caller_done(&mut self, could: bool, now: u64) {
+        self.caller_thaws = false;
+        if !could && self.thaw_due {
             self.thaw_until = Some(self.own_end(now));
         }
+    }
+
+    /// Whether the caller is thawing orphans.
+    #[must_use]
+    pub const fn caller_thaws(&self) -> bool {
+        self.caller_thaws
     }
 
     /// When a thaw that is due now is the caller's.
@@ -103,8 +125,8 @@ impl Vss {
         }
     }
 
-    /// All is thawed. Also for a caller who has done it.
-    pub fn thawed(&mut self) {
+    /// The daemon has thawed all.
+    fn thawed(&mut self) {
         self.maybe_frozen = false;
         self.thaw_due = false;
         self.frozen_until = None;
@@ -161,7 +183,9 @@ impl Protocol for Vss {
             return Verdict::Answer(Status::INVALID_ARGUMENT);
         };
         self.operation = request.operation;
+        self.caller_thawed = self.caller_thaws;
         match self.operation {
+            Operation::FREEZE if self.caller_thaws => Verdict::Answer(Status::FAIL),
             Operation::FREEZE | Operation::THAW | Operation::HOT_BACKUP => {
                 Self::message(self.operation, message);
                 Verdict::Ask(match self.operation {
@@ -185,8 +209,8 @@ impl Protocol for Vss {
     fn answered(&mut self, body: &mut [u8], message: &[u8], now: u64) -> Status {
         let status = status(message);
         match (self.operation, status) {
-            // It will not last: the thaw is that of an earlier freeze, and comes next.
-            (Operation::FREEZE, Status::OK) if self.thaw_due => {
+            // It does not last: the thaw is that of an earlier freeze, and comes next, or the caller's, and may have come.
+            (Operation::FREEZE, Status::OK) if self.thaw_due || self.caller_thawed => {
                 self.thaw(now);
                 return Status::FAIL;
             }

@@ -110,6 +110,7 @@ impl World {
         let vss = &self.relay.protocol;
         if vss.promised && !vss.broken {
             prop_assert!(!vss.thaw_due && !vss.orphans, "a thaw is due");
+            prop_assert!(!vss.caller_thaws, "the caller thaws");
             prop_assert_eq!(vss.thaw_until, None);
             prop_assert!(
                 self.frozen || vss.operation == Operation::THAW,
@@ -253,13 +254,6 @@ fn what_a_dead_daemon_leaves_frozen_is_thawed_by_the_caller_and_by_the_next_daem
         );
         assert!(!world.relay.protocol.maybe_frozen());
     }
-    // A caller who could thaw says so.
-    let mut world = World::new();
-    assert_eq!(world.done(Operation::FREEZE), Status::OK);
-    world.kill_daemon();
-    world.relay.protocol.thawed();
-    world.start_daemon();
-    assert!(world.serve().is_empty());
     // One that had nothing frozen leaves nothing.
     let mut world = World::new();
     world.kill_daemon();
@@ -340,22 +334,72 @@ fn a_caller_who_cannot_thaw_is_to_try_again() {
         }
         for _ in 0..3 {
             assert!(world.relay.protocol.take_orphans());
-            world.relay.protocol.still_orphans(world.now);
+            world.relay.protocol.caller_done(false, world.now);
             world.pass(29);
             assert!(!world.relay.protocol.take_orphans());
             world.pass(1);
         }
         assert!(world.relay.protocol.take_orphans());
-        world.relay.protocol.still_orphans(world.now);
+        world.relay.protocol.caller_done(false, world.now);
         if daemon_dies {
             world.start_daemon();
         }
         assert_eq!(world.serve(), [Operation::THAW]);
         assert_eq!(world.relay.deadline(), None);
         // Nothing is left to try.
-        world.relay.protocol.still_orphans(world.now);
+        world.relay.protocol.caller_done(false, world.now);
         assert_eq!(world.relay.deadline(), None);
     }
+}
+
+#[test]
+fn a_freeze_that_the_caller_may_undo_is_refused() {
+    // Asked for while the caller thaws: the daemon is not even asked.
+    let mut world = World::new();
+    assert_eq!(world.done(Operation::FREEZE), Status::OK);
+    world.kill_daemon();
+    assert!(world.relay.protocol.take_orphans());
+    world.start_daemon();
+    assert_eq!(world.serve(), [Operation::THAW]);
+    world.ask(Operation::FREEZE);
+    assert_eq!(world.answer(), Some((Status::FAIL, 0)));
+    assert!(world.serve().is_empty());
+    world.relay.protocol.caller_done(true, world.now);
+    assert_eq!(world.done(Operation::THAW), Status::FAIL);
+    assert_eq!(world.done(Operation::FREEZE), Status::OK);
+    assert_eq!(world.done(Operation::THAW), Status::OK);
+    // Asked for before, and done after the caller has begun; it ends before the daemon answers.
+    let mut world = World::new();
+    assert_eq!(world.done(Operation::FREEZE), Status::OK);
+    world.relay.host_gone(world.now);
+    assert_eq!(world.read(), Some(Operation::THAW));
+    world.ask(Operation::FREEZE);
+    world.pass(30);
+    assert!(world.relay.protocol.take_orphans());
+    world.write(Status::OK);
+    assert_eq!(world.read(), Some(Operation::FREEZE));
+    world.frozen = false;
+    world.relay.protocol.caller_done(true, world.now);
+    world.write(Status::OK);
+    assert_eq!(world.answer(), Some((Status::FAIL, 0)));
+    assert_eq!(world.serve(), [Operation::THAW]);
+    assert_eq!(world.done(Operation::FREEZE), Status::OK);
+}
+
+#[test]
+fn what_the_caller_may_have_missed_is_thawed_by_another_go() {
+    let mut world = World::new();
+    assert_eq!(world.done(Operation::FREEZE), Status::OK);
+    world.kill_daemon();
+    assert!(world.relay.protocol.take_orphans());
+    world.start_daemon();
+    world.kill_daemon();
+    // One at a time.
+    assert!(!world.relay.protocol.take_orphans());
+    world.relay.protocol.caller_done(true, world.now);
+    assert!(world.relay.protocol.take_orphans());
+    world.relay.protocol.caller_done(true, world.now);
+    assert!(!world.relay.protocol.take_orphans());
 }
 
 /// What may happen.
@@ -368,6 +412,10 @@ enum Action {
     Start,
     HostGone,
     Pass(u64),
+    /// The caller thaws, if it is about to, and may end then.
+    Caller {
+        ends: bool,
+    },
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -376,12 +424,12 @@ fn action() -> impl Strategy<Value = Action> {
         2 => Just(Action::Ask(Operation::THAW)),
         1 => Just(Action::Ask(Operation::HOT_BACKUP)),
         4 => Just(Action::Read),
-        4 => Just(Action::Write(Status::OK)),
-        1 => Just(Action::Write(Status::FAIL)),
+        5 => prop_oneof![4 => Just(Status::OK), 1 => Just(Status::FAIL)].prop_map(Action::Write),
         1 => Just(Action::Kill),
         2 => Just(Action::Start),
         1 => Just(Action::HostGone),
         2 => (0u64..1000).prop_map(Action::Pass),
+        3 => any::<bool>().prop_map(|ends| Action::Caller { ends }),
     ]
 }
 
@@ -410,15 +458,16 @@ proptest! {
                     world.relay.host_gone(world.now);
                 }
                 Action::Pass(time) => world.pass(time),
-            }
-            if world.relay.protocol.take_orphans() {
-                orphans = true;
                 // A caller who can thaw, and one who can not.
-                match stuck {
-                    true => world.frozen = false,
-                    false => world.relay.protocol.still_orphans(world.now),
+                Action::Caller { ends } if world.relay.protocol.caller_thaws() => {
+                    world.frozen &= !stuck;
+                    if ends {
+                        world.relay.protocol.caller_done(stuck, world.now);
+                    }
                 }
+                Action::Caller { .. } => {}
             }
+            orphans |= world.relay.protocol.take_orphans();
             prop_assert!(!world.frozen || world.relay.protocol.maybe_frozen(), "frozen and unknown");
             world.check()?;
             while world.answer().is_some() {}
@@ -430,7 +479,11 @@ proptest! {
             // The daemon does nothing more, if there is one.
             for _ in 0..10 {
                 world.pass(1000);
-                world.frozen &= !world.relay.protocol.take_orphans();
+                let _ = world.relay.protocol.take_orphans();
+                if world.relay.protocol.caller_thaws() {
+                    world.frozen = false;
+                    world.relay.protocol.caller_done(true, world.now);
+                }
             }
             prop_assert!(!world.frozen);
             prop_assert_eq!(world.relay.deadline(), None);
