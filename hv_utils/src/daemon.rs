@@ -2,8 +2,9 @@
 
 //! Services whose requests a daemon in user space answers: the pure [`Relay`] between a channel and a character device.
 //!
-//! Everything is under one lock and in process context. What the relay leaves behind, see [`Daemon::with`], is done each time
-//! that something went into it. What takes longer, see [`Kind::clean_up`], has a work item of its own.
+//! All state is under one lock, and all of this in process context. What the relay leaves behind, see [`Daemon::with`], is done each time
+//! that something went into it. What takes longer, see [`Kind::clean_up`], has a work item of its own. Nothing here allocates
+//! memory once there is a device, which could have to wait for the file systems that the daemon has frozen.
 
 use crate::link::{Offer, Request};
 use crate::miscdevice::{MiscDevice, Name, Talk};
@@ -70,8 +71,6 @@ impl AsMut<[u8]> for Request {
 struct State<P> {
     /// What to do.
     relay: Relay<P, KVVec<u8>, Request, Offer>,
-    /// For one message of the daemon.
-    message: KVVec<u8>,
     /// When the timer is set to, in milliseconds of the monotonic clock.
     alarm: Option<u64>,
     /// Whether the device is gone: nothing comes any more, and nobody waits. The timer is only set for a daemon that still
@@ -92,6 +91,12 @@ pub(crate) struct Daemon<P: Kind> {
     /// See there.
     #[pin]
     state: Mutex<State<P>>,
+    /// A message on its way to the daemon. Its memory may keep whoever copies to it waiting, and nobody else.
+    #[pin]
+    reading: Mutex<KVVec<u8>>,
+    /// A message on its way from the daemon.
+    #[pin]
+    writing: Mutex<KVVec<u8>>,
     /// There may be something to read.
     #[pin]
     readable: PollCondVar,
@@ -142,13 +147,15 @@ impl<P: Kind> Daemon<P> {
         let buffer = || KVVec::from_elem(0, P::MESSAGE_SIZE, GFP_KERNEL);
         let state = State {
             relay: Relay::new(protocol, buffer()?),
-            message: buffer()?,
             alarm: None,
             gone: false,
         };
+        let (reading, writing) = (buffer()?, buffer()?);
         Arc::pin_init(
             pin_init!(Self {
                 state <- new_mutex!(state),
+                reading <- new_mutex!(reading),
+                writing <- new_mutex!(writing),
                 readable <- kernel::new_poll_condvar!(),
                 timer <- new_delayed_work!("hv_utils/daemon"),
                 cleaner <- new_work!("hv_utils/cleaner"),
@@ -200,6 +207,21 @@ impl<P: Kind> Daemon<P> {
             }
         }
     }
+
+    /// Copies to the daemon what there is to be read, if anything.
+    fn read_now(&self, to: &mut UserSliceWriter) -> Result<Option<usize>> {
+        if to.len() < P::MESSAGE_SIZE {
+            return Err(EINVAL);
+        }
+        let mut message = self.reading.lock();
+        let mut state = self.state.lock();
+        let Some(length) = state.relay.daemon_reads(&mut message) else {
+            return if state.gone { Err(EBADF) } else { Ok(None) };
+        };
+        drop(state);
+        to.write_slice(message.get(..length).unwrap_or_default())?;
+        Ok(Some(length))
+    }
 }
 
 /// Milliseconds of the monotonic clock.
@@ -224,35 +246,28 @@ impl<P: Kind> Talk for Daemon<P> {
     }
 
     fn read(this: ArcBorrow<'_, Self>, mut to: UserSliceWriter, wait: bool) -> Result<usize> {
-        let mut guard = this.state.lock();
         loop {
-            let state = &mut *guard;
-            if to.len() < P::MESSAGE_SIZE {
-                return Err(EINVAL);
-            }
-            if let Some(length) = state.relay.daemon_reads(&mut state.message) {
-                to.write_slice(state.message.get(..length).unwrap_or_default())?;
+            if let Some(length) = this.read_now(&mut to)? {
                 return Ok(length);
-            }
-            if state.gone {
-                return Err(EBADF);
             }
             if !wait {
                 return Err(EAGAIN);
             }
-            if this.readable.wait_interruptible(&mut guard) {
-                return Err(EINTR);
+            let mut state = this.state.lock();
+            while !state.gone && !state.relay.is_readable() {
+                if this.readable.wait_interruptible(&mut state) {
+                    return Err(EINTR);
+                }
             }
         }
     }
 
-    fn write(this: ArcBorrow<'_, Self>, from: UserSliceReader) -> Result {
-        // No message is that long; more is not worth the memory.
+    fn write(this: ArcBorrow<'_, Self>, mut from: UserSliceReader) -> Result {
         if from.len() != P::MESSAGE_SIZE {
             return Err(EINVAL);
         }
-        let mut message = KVVec::new();
-        from.read_all(&mut message, GFP_KERNEL)?;
+        let mut message = this.writing.lock();
+        from.read_slice(&mut message)?;
         Self::with(this, |state, now| {
             let written = state.relay.daemon_writes(&message, now);
             written.map_err(|_| if state.gone { EBADF } else { EINVAL })
