@@ -463,15 +463,19 @@ impl ClosedChannel {
             rings: rings.clone(),
             ring: params.ring,
         };
-        // A CPU that goes offline sees the channel either closed, or open.
-        let _no_hotplug = HotplugLock::new();
+        // The host may send before its answer is here.
+        let rings = KBox::new(rings, GFP_KERNEL)?;
+        // A CPU that goes offline sees the channel closed, and chooses another one for it; or with its rings, and then stays,
+        // since what is not open yet cannot be moved. So the host may take its time with hotplug going on.
+        let no_hotplug = HotplugLock::new();
         channel.leave_offline_cpu();
+        let target_vp = channel.target_vp();
+        drop(channel.rings.replace(Some(rings)));
+        drop(no_hotplug);
         let params = OpenParams {
-            target_vp: channel.target_vp(),
+            target_vp,
             ..params
         };
-        // The host may send before its answer is here.
-        drop(channel.rings.replace(Some(KBox::new(rings, GFP_KERNEL)?)));
         let answer = channel
             .connection
             .ask(|client| Ok((Request::Open(relid), client.open(relid, &params)?)));
