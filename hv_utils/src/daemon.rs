@@ -186,7 +186,7 @@ impl<P: Kind> Daemon<P> {
             // It is not queued: what was left before is cleaned up, or was by the very item that this is called from.
             let _ = system_long().enqueue::<Arc<Self>, CLEANER>(this.into());
         }
-        if state.gone || state.relay.is_readable() {
+        if state.gone || state.relay.readable().is_some() {
             this.readable.notify_all();
         }
         result
@@ -210,11 +210,15 @@ impl<P: Kind> Daemon<P> {
 
     /// Copies to the daemon what there is to be read, if anything.
     fn read_now(&self, to: &mut UserSliceWriter) -> Result<Option<usize>> {
-        if to.len() < P::MESSAGE_SIZE {
-            return Err(EINVAL);
-        }
         let mut message = self.reading.lock();
         let mut state = self.state.lock();
+        if state
+            .relay
+            .readable()
+            .is_some_and(|length| length > to.len())
+        {
+            return Err(EINVAL);
+        }
         let Some(length) = state.relay.daemon_reads(&mut message) else {
             return if state.gone { Err(EBADF) } else { Ok(None) };
         };
@@ -254,7 +258,7 @@ impl<P: Kind> Talk for Daemon<P> {
                 return Err(EAGAIN);
             }
             let mut state = this.state.lock();
-            while !state.gone && !state.relay.is_readable() {
+            while !state.gone && state.relay.readable().is_none() {
                 if this.readable.wait_interruptible(&mut state) {
                     return Err(EINTR);
                 }
@@ -263,13 +267,13 @@ impl<P: Kind> Talk for Daemon<P> {
     }
 
     fn write(this: ArcBorrow<'_, Self>, mut from: UserSliceReader) -> Result {
-        if from.len() != P::MESSAGE_SIZE {
-            return Err(EINVAL);
-        }
+        let may = P::may_write(from.len());
         let mut message = this.writing.lock();
-        from.read_slice(&mut message)?;
+        if may.is_ok() {
+            from.read_slice(&mut message)?;
+        }
         Self::with(this, |state, now| {
-            let written = state.relay.daemon_writes(&message, now);
+            let written = may.and_then(|()| state.relay.daemon_writes(&message, now));
             written.map_err(|_| if state.gone { EBADF } else { EINVAL })
         })
     }
@@ -278,7 +282,7 @@ impl<P: Kind> Talk for Daemon<P> {
         table.register_wait(file, &this.readable);
         let state = this.state.lock();
         let mut ready = 0;
-        if state.relay.is_readable() {
+        if state.relay.readable().is_some() {
             ready |= bindings::POLLIN | bindings::POLLRDNORM;
         }
         if state.gone {

@@ -50,6 +50,24 @@ pub trait Protocol {
     /// Bytes of each message of the daemon, and the most that it is sent.
     const MESSAGE_SIZE: usize;
 
+    /// Bytes of the greeting.
+    const GREETING_SIZE: usize;
+
+    /// Whether the daemon may write more than a message, of which the rest means nothing. As the stock driver's.
+    const LONGER_WRITES: bool = false;
+
+    /// Whether the daemon may write so many bytes at once, of which the first [`Self::MESSAGE_SIZE`] are the message.
+    ///
+    /// # Errors
+    ///
+    /// [`Nonsense::Size`].
+    fn may_write(bytes: usize) -> Result<(), Nonsense> {
+        if bytes == Self::MESSAGE_SIZE || bytes > Self::MESSAGE_SIZE && Self::LONGER_WRITES {
+            return Ok(());
+        }
+        Err(Nonsense::Size(bytes))
+    }
+
     /// For how many milliseconds the choice of versions waits for a daemon, lest the host sends what gets lost.
     fn patience(&self) -> u64 {
         0
@@ -62,8 +80,8 @@ pub trait Protocol {
     /// [`Nonsense::Registration`].
     fn register(&mut self, message: &[u8]) -> Result<bool, Nonsense>;
 
-    /// Writes the greeting, and returns its bytes.
-    fn greet(&self, into: &mut [u8]) -> usize;
+    /// Writes the greeting of [`Self::GREETING_SIZE`] bytes.
+    fn greet(&self, into: &mut [u8]);
 
     /// Looks at a request of the host. If it is one for the daemon, `message` becomes what the daemon is asked; if not, the
     /// body becomes the answer's.
@@ -85,10 +103,9 @@ pub trait Protocol {
         false
     }
 
-    /// Writes that request, and returns its bytes.
-    fn own_request(&self, into: &mut [u8]) -> usize {
+    /// Writes that request.
+    fn own_request(&self, into: &mut [u8]) {
         let _ = into;
-        0
     }
 
     /// The daemon has answered that.
@@ -272,7 +289,7 @@ where
         self.advance(now);
     }
 
-    /// The daemon writes a message.
+    /// The daemon writes a message; [`Protocol::may_write`] knows which.
     ///
     /// # Errors
     ///
@@ -304,37 +321,37 @@ where
         Ok(())
     }
 
-    /// Whether there is something for the daemon to read.
+    /// Bytes of what there is for the daemon to read, if there is something. Who has room for less gets nothing of it.
     #[must_use]
-    pub fn is_readable(&self) -> bool {
+    pub fn readable(&self) -> Option<usize> {
         match self.daemon {
-            Daemon::Absent | Daemon::Opened => false,
-            Daemon::Registered => true,
-            Daemon::Ready => self.next_question().is_some(),
+            Daemon::Absent | Daemon::Opened => None,
+            Daemon::Registered => Some(P::GREETING_SIZE),
+            Daemon::Ready => self.next_question().map(|_| P::MESSAGE_SIZE),
         }
     }
 
-    /// The daemon reads into a buffer of [`Protocol::MESSAGE_SIZE`] bytes; returns how many it got, if there was something.
+    /// The daemon reads into a buffer of [`Protocol::MESSAGE_SIZE`] bytes; returns how many it got, which is what
+    /// [`Self::readable`] said.
     pub fn daemon_reads(&mut self, into: &mut [u8]) -> Option<usize> {
-        match self.daemon {
-            Daemon::Absent | Daemon::Opened => return None,
-            Daemon::Registered => {
-                self.daemon = Daemon::Ready;
-                return Some(self.protocol.greet(into));
-            }
-            Daemon::Ready => {}
+        let length = self.readable()?;
+        if self.daemon == Daemon::Registered {
+            self.daemon = Daemon::Ready;
+            self.protocol.greet(into);
+            return Some(length);
         }
         let question = self.next_question()?;
         // Who asks for more will not answer what it had before.
         self.asked = Some(question);
         if question == Asked::Own {
-            return Some(self.protocol.own_request(into));
+            self.protocol.own_request(into);
+            return Some(length);
         }
         self.protocol.told();
         for (to, from) in into.iter_mut().zip(self.message.iter()) {
             *to = *from;
         }
-        Some(self.message.len())
+        Some(length)
     }
 
     /// When [`Self::expire`] is due.

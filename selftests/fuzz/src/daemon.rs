@@ -93,9 +93,9 @@ fn drive<P: Protocol>(
                 let _ = relay.daemon_writes(&message, now);
             }
             4 => {
-                let readable = relay.is_readable();
+                let readable = relay.readable();
                 let read = relay.daemon_reads(&mut message);
-                assert_eq!(read.is_some(), readable);
+                assert_eq!(read, readable);
                 assert!(read.is_none_or(|read| read <= P::MESSAGE_SIZE));
             }
             5 => relay.daemon_gone(now),

@@ -169,6 +169,8 @@ impl Kvp {
 
 impl Protocol for Kvp {
     const MESSAGE_SIZE: usize = MESSAGE_SIZE;
+    const GREETING_SIZE: usize = MESSAGE_SIZE;
+    const LONGER_WRITES: bool = true;
 
     fn patience(&self) -> u64 {
         self.patience
@@ -184,7 +186,7 @@ impl Protocol for Kvp {
         }
     }
 
-    fn greet(&self, into: &mut [u8]) -> usize {
+    fn greet(&self, into: &mut [u8]) {
         into.fill(0);
         let version = VERSION.as_bytes().iter();
         let places = into.iter_mut().skip(size_of::<Header>());
@@ -194,7 +196,6 @@ impl Protocol for Kvp {
         if let Some(operation) = into.first_mut() {
             *operation = self.registration;
         }
-        into.len()
     }
 
     fn consider(&mut self, body: &mut [u8], message: &mut [u8]) -> Verdict {

@@ -69,17 +69,56 @@ fn answer(relay: &mut Machine) -> Option<(u8, Status)> {
 /// What the daemon reads.
 fn read(relay: &mut Machine) -> Option<Operation> {
     let mut buffer = [0; 12];
-    let readable = relay.is_readable();
+    let readable = relay.readable();
     let length = relay.daemon_reads(&mut buffer);
-    assert_eq!((readable, length), (length.is_some(), length.map(|_| 12)));
+    assert_eq!((readable, length), (length, length.map(|_| 12)));
     length.map(|_| Message::parse(&buffer).unwrap().operation)
+}
+
+#[test]
+fn the_daemon_needs_room_for_what_there_is_and_not_for_more() {
+    let mut relay = machine();
+    assert!(relay.daemon_opens());
+    assert_eq!(relay.readable(), None);
+    relay.daemon_writes(&written(129), 0).unwrap();
+    assert_eq!(relay.readable(), Some(4));
+    let mut buffer = [0xaa; 12];
+    assert_eq!(relay.daemon_reads(&mut buffer), Some(4));
+    assert_eq!(buffer[..5], [129, 0, 0, 0, 0xaa]);
+    assert_eq!(relay.readable(), None);
+    relay.requested(request(Operation::HOT_BACKUP, 1), 0);
+    assert_eq!(relay.readable(), Some(12));
+}
+
+#[test]
+fn a_write_is_a_message_and_for_kvp_at_least_one() {
+    use crate::kvp::{Kvp, MESSAGE_SIZE};
+    for (bytes, vss, kvp) in [
+        (0, false, false),
+        (11, false, false),
+        (12, true, false),
+        (13, false, false),
+        (MESSAGE_SIZE - 1, false, false),
+        (MESSAGE_SIZE, false, true),
+        (MESSAGE_SIZE + 1, false, true),
+        (usize::MAX, false, true),
+    ] {
+        let may = |may| match may {
+            true => Ok(()),
+            false => Err(Nonsense::Size(bytes)),
+        };
+        assert_eq!(
+            (Vss::may_write(bytes), Kvp::may_write(bytes)),
+            (may(vss), may(kvp))
+        );
+    }
 }
 
 #[test]
 fn a_request_goes_to_the_daemon_and_its_answer_to_the_host() {
     let mut relay = ready();
     for (status, id) in [(Status::OK, 1), (Status::FAIL, 2), (Status(7), 3)] {
-        assert!(!relay.is_readable());
+        assert!(relay.readable().is_none());
         relay.requested(request(Operation::HOT_BACKUP, id), 10);
         assert_eq!((relay.deadline(), answer(&mut relay)), (Some(40), None));
         assert_eq!(read(&mut relay), Some(Operation::HOT_BACKUP));
@@ -103,7 +142,7 @@ fn there_is_one_daemon_and_it_registers_first() {
     assert_eq!(relay.daemon_reads(&mut [0; 12]), None);
     // An old one that takes no greeting.
     assert_eq!(relay.daemon_writes(&written(128), 0), Ok(()));
-    assert!(!relay.is_readable());
+    assert!(relay.readable().is_none());
     relay.daemon_gone(0);
     start_daemon(&mut relay);
 }
@@ -312,8 +351,8 @@ proptest! {
                 Action::Open => drop(relay.daemon_opens()),
                 Action::Write(first) => drop(relay.daemon_writes(&written(first), now)),
                 Action::Read => {
-                    let readable = relay.is_readable();
-                    prop_assert_eq!(relay.daemon_reads(&mut [0; 12]).is_some(), readable);
+                    let readable = relay.readable();
+                    prop_assert_eq!(relay.daemon_reads(&mut [0; 12]), readable);
                 }
                 Action::Close => relay.daemon_gone(now),
                 Action::HostGone => {

@@ -134,16 +134,13 @@ impl Vss {
     }
 
     /// The daemon's message for an operation.
-    fn message(operation: Operation, into: &mut [u8]) -> usize {
+    fn message(operation: Operation, into: &mut [u8]) {
         let message = Message {
             operation,
             reserved: [0; 7],
             flags: U32::new(0),
         };
-        match message.write_to_prefix(into) {
-            Ok(()) => size_of::<Message>(),
-            Err(_) => 0,
-        }
+        let _ = message.write_to_prefix(into);
     }
 }
 
@@ -161,6 +158,7 @@ fn set_flags(body: &mut [u8], flags: u32) {
 
 impl Protocol for Vss {
     const MESSAGE_SIZE: usize = size_of::<Message>();
+    const GREETING_SIZE: usize = size_of::<U32>();
 
     fn register(&mut self, message: &[u8]) -> Result<bool, Nonsense> {
         match message.first() {
@@ -170,12 +168,8 @@ impl Protocol for Vss {
         }
     }
 
-    fn greet(&self, into: &mut [u8]) -> usize {
-        let greeting = U32::new(u32::from(REGISTER1));
-        match greeting.write_to_prefix(into) {
-            Ok(()) => size_of::<U32>(),
-            Err(_) => 0,
-        }
+    fn greet(&self, into: &mut [u8]) {
+        let _ = U32::new(u32::from(REGISTER1)).write_to_prefix(into);
     }
 
     fn consider(&mut self, body: &mut [u8], message: &mut [u8]) -> Verdict {
@@ -248,8 +242,8 @@ impl Protocol for Vss {
         self.thaw_due
     }
 
-    fn own_request(&self, into: &mut [u8]) -> usize {
-        Self::message(Operation::THAW, into)
+    fn own_request(&self, into: &mut [u8]) {
+        Self::message(Operation::THAW, into);
     }
 
     fn own_answered(&mut self, message: &[u8], now: u64) {

@@ -203,7 +203,7 @@ impl<P: Daemonic> Guest<P> {
     }
 
     fn take(&mut self, message: &mut [u8]) -> bool {
-        let read = self.relay.is_readable();
+        let read = self.relay.readable().is_some();
         assert_eq!(self.relay.daemon_reads(message).is_some(), read);
         self.read += u32::from(read);
         read
