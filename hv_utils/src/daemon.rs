@@ -11,6 +11,7 @@ use crate::miscdevice::{MiscDevice, Name, Talk};
 use crate::service::Service;
 use crate::workqueue;
 use hv_core::ratelimited;
+use hv_utils_proto::alarm::Alarm;
 use hv_utils_proto::relay::{Answer, Protocol, Relay};
 use kernel::bindings;
 use kernel::fs::File;
@@ -71,8 +72,8 @@ impl AsMut<[u8]> for Request {
 struct State<P> {
     /// What to do.
     relay: Relay<P, KVVec<u8>, Request, Offer>,
-    /// When the timer is set to, in milliseconds of the monotonic clock.
-    alarm: Option<u64>,
+    /// What the timer is set to, in milliseconds of the monotonic clock.
+    alarm: Alarm,
     /// Whether the device is gone: nothing comes any more, and nobody waits. The timer is only set for a daemon that still
     /// has it open, which keeps the module loaded.
     gone: bool,
@@ -121,7 +122,7 @@ impl<P: Kind> WorkItem<TIMER> for Daemon<P> {
 
     fn run(this: Arc<Self>) {
         let late = Self::with(this.as_arc_borrow(), |state, now| {
-            state.alarm = None;
+            state.alarm.rang();
             state.relay.expire(now)
         });
         if late {
@@ -147,7 +148,7 @@ impl<P: Kind> Daemon<P> {
         let buffer = || KVVec::from_elem(0, P::MESSAGE_SIZE, GFP_KERNEL);
         let state = State {
             relay: Relay::new(protocol, buffer()?),
-            alarm: None,
+            alarm: Alarm::new(),
             gone: false,
         };
         let (reading, writing) = (buffer()?, buffer()?);
@@ -176,10 +177,8 @@ impl<P: Kind> Daemon<P> {
                 Answer::Request(request, status) => request.answer(status),
             }
         }
-        let alarm = state.relay.deadline().filter(|_| !state.is_over());
-        if let Some(at) = alarm.filter(|_| alarm != state.alarm) {
-            state.alarm = alarm;
-            let delay = u32::try_from(at.saturating_sub(now)).unwrap_or(u32::MAX);
+        let due = state.relay.deadline().filter(|_| !state.is_over());
+        if let Some(delay) = state.alarm.follow(due, now) {
             workqueue::run_after(this.into(), msecs_to_jiffies(delay));
         }
         if state.relay.protocol.left_something() {

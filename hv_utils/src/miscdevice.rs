@@ -4,10 +4,10 @@
 
 use core::marker::PhantomData;
 use core::ptr::NonNull;
+use hv_utils_proto::sole::{Held, Sole};
 use kernel::error::{from_result, to_result};
 use kernel::fs::File;
 use kernel::prelude::*;
-use kernel::sync::atomic::{Acquire, Atomic, Release};
 use kernel::sync::poll::PollTable;
 use kernel::sync::{Arc, ArcBorrow};
 use kernel::types::Opaque;
@@ -44,12 +44,12 @@ pub(crate) trait Talk: Send + Sync + 'static {
     fn poll(this: ArcBorrow<'_, Self>, file: &File, table: &PollTable<'_>) -> u32;
 }
 
-/// Whether there is a device of some name: two would have the kernel warn with a stack dump.
+/// The name of a device, and whether there is one: two would have the kernel warn with a stack dump.
 pub(crate) struct Name {
     /// The name.
     text: &'static CStr,
-    /// Whether it is taken.
-    taken: Atomic<u32>,
+    /// Which device has it.
+    sole: Sole,
 }
 
 impl Name {
@@ -57,31 +57,8 @@ impl Name {
     pub(crate) const fn new(text: &'static CStr) -> Self {
         Self {
             text,
-            taken: Atomic::new(0),
+            sole: Sole::new(),
         }
-    }
-}
-
-/// A name that is taken, until this is dropped.
-struct Taken(&'static Name);
-
-impl Taken {
-    /// Takes it.
-    ///
-    /// # Errors
-    ///
-    /// `EBUSY`.
-    fn new(name: &'static Name) -> Result<Self> {
-        match name.taken.xchg(1, Acquire) {
-            0 => Ok(Self(name)),
-            _ => Err(EBUSY),
-        }
-    }
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        self.0.taken.store(0, Release);
     }
 }
 
@@ -93,7 +70,7 @@ struct Described<T> {
     /// What is behind it.
     talk: Arc<T>,
     /// Its name, free again when it is removed.
-    _name: Taken,
+    _name: Held<'static>,
 }
 
 /// A registered device. Dropping it, in process context, removes it; who has it open keeps what is behind.
@@ -115,7 +92,7 @@ impl<T: Talk> MiscDevice<T> {
     ///
     /// `EBUSY` if there is one of that name; `ENOMEM` and others, if there can be no such device.
     pub(crate) fn new(name: &'static Name, talk: Arc<T>) -> Result<Self> {
-        let taken = Taken::new(name)?;
+        let held = name.sole.take().ok_or(EBUSY)?;
         // SAFETY: All zeroes is a valid description, of a device with no name.
         let mut device: bindings::miscdevice = unsafe { core::mem::zeroed() };
         // CAST: A small number.
@@ -126,7 +103,7 @@ impl<T: Talk> MiscDevice<T> {
             Described {
                 device: Opaque::new(device),
                 talk,
-                _name: taken,
+                _name: held,
             },
             GFP_KERNEL,
         )?;

@@ -43,6 +43,7 @@ macro_rules! wire {
     };
 }
 
+pub mod alarm;
 pub mod fcopy;
 pub mod fifo;
 pub mod guest;
@@ -51,6 +52,7 @@ pub mod kvp;
 pub mod negotiation;
 pub mod relay;
 pub mod shutdown;
+pub mod sole;
 pub mod timesync;
 pub mod utf16;
 pub mod vss;

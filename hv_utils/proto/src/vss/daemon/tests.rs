@@ -3,6 +3,7 @@
 //! Tests of freezing and thawing, against a daemon that really freezes something.
 
 use super::*;
+use crate::alarm::Alarm;
 use crate::relay::{Answer, Relay};
 use proptest::prelude::*;
 use std::vec::Vec;
@@ -350,6 +351,30 @@ fn a_caller_who_cannot_thaw_is_to_try_again() {
         world.relay.protocol.caller_done(false, world.now);
         assert_eq!(world.relay.deadline(), None);
     }
+}
+
+/// The timer alone has a caller that cannot thaw try again, for as long as the daemon does not.
+#[test]
+fn a_timer_has_the_caller_try_again_and_again() {
+    let mut world = World::new();
+    let mut alarm = Alarm::new();
+    assert_eq!(world.done(Operation::FREEZE), Status::OK);
+    world.relay.host_gone(world.now);
+    let mut tries = Vec::new();
+    while tries.len() < 4 {
+        let delay = alarm.follow(world.relay.deadline(), world.now);
+        alarm.rang();
+        world.pass(u64::from(delay.expect("the timer is set")));
+        if world.relay.protocol.take_orphans() {
+            tries.push(world.now);
+            // Trying takes time, too.
+            world.pass(5);
+            world.relay.protocol.caller_done(false, world.now);
+        }
+    }
+    assert_eq!(tries, [30, 65, 100, 135]);
+    assert_eq!(world.serve(), [Operation::THAW]);
+    assert_eq!(alarm.follow(world.relay.deadline(), world.now), None);
 }
 
 #[test]
