@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 
@@ -40,6 +41,12 @@ unsigned int rust_helper_utils_freeze_timeout(void)
 bool rust_helper_utils_timesync_implicit(void)
 {
 	return READ_ONCE(timesync_implicit);
+}
+
+void rust_helper_utils_map_pages(struct vm_area_desc *desc, struct page **pages)
+{
+	vma_desc_set_flags(desc, VMA_DONTEXPAND_BIT, VMA_DONTDUMP_BIT);
+	mmap_action_map_kernel_pages_full(desc, pages);
 }
 
 struct module *rust_helper_utils_this_module(void)

@@ -51,12 +51,14 @@ pub(crate) struct Uio<T> {
     registered: IrqLock<bool>,
     /// Map 0.
     pages: Arc<SharedPages>,
+    /// The same, as those know it who map it.
+    list: KVec<*mut bindings::page>,
     /// The rest of it.
     #[pin]
     operations: T,
 }
 
-// SAFETY: The description is used by the kernel alone after registration, but for one atomic field.
+// SAFETY: The description is used by the kernel alone after registration, but for one atomic field; the list is only read.
 unsafe impl<T: Send> Send for Uio<T> {}
 // SAFETY: As above.
 unsafe impl<T: Sync> Sync for Uio<T> {}
@@ -80,14 +82,15 @@ impl<T: Operations> Uio<T> {
         info.open = Some(Self::open_callback);
         info.release = Some(Self::release_callback);
         info.irqcontrol = Some(Self::control_callback);
+        info.mmap_prepare = Some(Self::map_callback);
+        // Who maps it needs no address; sysfs would show one of the kernel's to everybody.
         let [first, ..] = &mut info.mem;
         first.name = map.as_char_ptr();
-        first.addr = pages.address() as u64;
         first.size = (pages.count() * hv_core::HV_PAGE_SIZE) as u64;
-        first.memtype = raw::UIO_MEM_VIRTUAL as ffi::c_int;
         try_pin_init!(Self {
             info: Opaque::new(info),
             registered <- hv_core::new_irq_lock!(false),
+            list: list_of(&pages)?,
             pages,
             operations <- operations,
         }? Error)
@@ -131,12 +134,25 @@ impl<T: Operations> Uio<T> {
         unsafe { ArcBorrow::from_raw(kernel::container_of!(info.cast::<Opaque<_>>(), Self, info)) }
     }
 
+    /// The kernel's `mmap_prepare`. All is mapped at once, so that no page fault comes here.
+    extern "C" fn map_callback(
+        info: *mut raw::uio_info,
+        area: *mut bindings::vm_area_desc,
+    ) -> ffi::c_int {
+        // SAFETY: The kernel calls this for devices that are registered, and not while they are being removed.
+        let uio = unsafe { Self::of(info) };
+        // SAFETY: The kernel has seen to it that the area is no larger than map 0, which all of the list is of, and uses the
+        // list before the device can be removed. The pages that it maps stay as long as they are mapped.
+        unsafe { raw::rust_helper_utils_map_pages(area, uio.list.as_ptr().cast_mut()) };
+        0
+    }
+
     /// The kernel's `open`.
     extern "C" fn open_callback(
         info: *mut raw::uio_info,
         _inode: *mut bindings::inode,
     ) -> ffi::c_int {
-        // SAFETY: The kernel calls this for devices that are registered, and not while they are being removed.
+        // SAFETY: As above.
         let uio = unsafe { Self::of(info) };
         from_result(|| T::open(uio).map(|()| 0))
     }
@@ -160,8 +176,24 @@ impl<T: Operations> Uio<T> {
     }
 }
 
-/// A registered device. Dropping it, in process context, removes it: then no function of it is called any more, reads and
-/// writes fail, and its maps cannot be used where they were not before. Pages that a program has used stay until it goes.
+/// The kernel's descriptions of pages.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+fn list_of(pages: &SharedPages) -> Result<KVec<*mut bindings::page>> {
+    let mut list = KVec::with_capacity(pages.count(), GFP_KERNEL)?;
+    for index in 0..pages.count() {
+        let address = pages.address() + index * hv_core::HV_PAGE_SIZE;
+        let address = core::ptr::without_provenance::<ffi::c_void>(address);
+        // SAFETY: The address is inside an allocation of `Vmalloc`, which has a page there.
+        list.push(unsafe { bindings::vmalloc_to_page(address) }, GFP_KERNEL)?;
+    }
+    Ok(list)
+}
+
+/// A registered device. Dropping it, in process context, removes it: then no function of it is called any more, and reads and
+/// writes fail. Pages that a program has mapped stay until it goes.
 ///
 /// # Invariants
 ///
