@@ -8,7 +8,7 @@ use crate::bus::Bus;
 use crate::channel::{Channel, Channels};
 use crate::enumeration::Enumeration;
 use crate::mshyperv::Handlers;
-use crate::request::{post, post_once, request_errno, Answer, State};
+use crate::request::{post, post_once, request_errno, Answer, State, ANSWER_TIMEOUT_MS};
 use crate::workqueue::OwnQueue;
 use crate::{delay, moduleparam};
 use hv_core::compat::{enotconn, eprotonosupport};
@@ -188,7 +188,7 @@ impl Connection {
             (message, reply)
         };
         self.post_contact(message);
-        self.wait(Request::Contact, &reply)
+        self.wait(Request::Contact, &reply, ANSWER_TIMEOUT_MS)
     }
 
     /// Posts a proposal; where the host has no such connection, the next one.

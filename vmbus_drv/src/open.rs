@@ -3,6 +3,7 @@
 //! A channel in the hands of a driver: closed or open, by type.
 
 use crate::channel::{Channel, Direction};
+use crate::request::ANSWER_TIMEOUT_MS;
 use crate::vmalloc::{Ring, SharedPages};
 use crate::workqueue::SoftirqsOff;
 use core::sync::atomic::AtomicBool;
@@ -459,7 +460,7 @@ impl ClosedChannel {
         };
         // From here on dropping this undoes everything.
         let open = OpenChannel {
-            closed: Some(self),
+            closed: self,
             rings: rings.clone(),
             ring: params.ring,
         };
@@ -510,8 +511,8 @@ impl Sender {
 
 /// An open channel. Dropping it closes it.
 pub struct OpenChannel {
-    /// The channel, until it is closed.
-    closed: Option<ClosedChannel>,
+    /// The channel, for when it is closed.
+    closed: ClosedChannel,
     /// Its rings.
     rings: Arc<Rings>,
     /// The name of their memory.
@@ -542,17 +543,15 @@ impl OpenChannel {
         publish: bool,
         stage: impl FnOnce(&mut Batch<'_>) -> Result<R, SendError>,
     ) -> Result<R, SendError> {
-        let closed = self.closed.as_ref().ok_or(SendError::Dead)?;
-        self.rings.send(&closed.0, publish, stage)
+        self.rings.send(&self.closed.0, publish, stage)
     }
 
     /// Takes packets that have come, without waiting for an event. Process or softirq context.
     pub fn poll(&self) {
-        let Some(closed) = &self.closed else { return };
         // As in the softirq that does this else: it must not come in between.
         let _off = SoftirqsOff::new();
-        if self.rings.receive(&closed.0) == Received::More {
-            closed.0.schedule_receive();
+        if self.rings.receive(&self.closed.0) == Received::More {
+            self.closed.0.schedule_receive();
         }
     }
 
@@ -562,34 +561,30 @@ impl OpenChannel {
     ///
     /// `EINVAL` for more than 8190 pages; `ENODEV`, `EIO`, `ETIMEDOUT`, `ENOMEM`.
     pub fn lend(&self, pages: Arc<SharedPages>) -> Result<Lent> {
-        let channel = self.closed.as_ref().ok_or(ENODEV)?.0.clone();
+        let channel = self.closed.0.clone();
         let gpadl = channel.connection.lend(channel.offer().relid, pages)?;
         Ok(Lent { channel, gpadl })
     }
 
-    /// Closes the channel. Process context.
-    #[must_use]
-    pub fn close(mut self) -> Option<ClosedChannel> {
-        self.shut();
-        self.closed.take()
-    }
-
-    /// Closes the channel and takes its rings back. No handler is called any more afterwards.
-    fn shut(&mut self) {
-        let Some(closed) = &self.closed else { return };
-        let channel = &closed.0;
-        let relid = channel.offer().relid;
+    /// Closes the channel, and waits up to `timeout_ms` for the host to confirm that; whether it has. From then on it uses
+    /// neither the rings nor any memory that packets on the channel pointed to. A rescind, or the end of the connection, is
+    /// as good. Process context.
+    ///
+    /// When this returns, no handler is called any more, and nothing can be sent. If the host has not confirmed, call this
+    /// again: that tells whether it has meanwhile, and asks again only where it could not be asked.
+    pub fn shut(&self, timeout_ms: u32) -> bool {
+        let channel = &self.closed.0;
+        // Packets are taken in a read-side section, which is over when this returns.
         drop(channel.rings.replace(None));
-        channel.flush_receive();
-        // An error means that the channel was rescinded or never opened: there is nothing to close, or to take back.
-        let _ = channel.connection.tell(|client| client.close(relid));
-        let _ = channel.connection.reclaim(relid, self.ring);
+        self.rings.broken.store(true, Relaxed);
+        let relid = channel.offer().relid;
+        channel.connection.close(relid, self.ring, timeout_ms)
     }
 }
 
 impl Drop for OpenChannel {
     fn drop(&mut self) {
-        self.shut();
+        self.shut(ANSWER_TIMEOUT_MS);
     }
 }
 
@@ -603,8 +598,8 @@ impl ExternalChannel {
     ///
     /// `ENODEV` if the channel is gone.
     pub fn set_signals(&self, wanted: bool) -> Result {
-        let closed = self.0.closed.as_ref().ok_or(ENODEV)?;
-        if closed.0.is_gone() {
+        let channel = &self.0.closed.0;
+        if channel.is_gone() {
             return Err(ENODEV);
         }
         let ring = &self.0.rings.in_ring;
@@ -612,7 +607,7 @@ impl ExternalChannel {
         if wanted {
             // The host must not find the mask set after this signal has made it look.
             ring.full_fence();
-            closed.0.signal_host();
+            channel.signal_host();
         }
         Ok(())
     }
@@ -637,9 +632,8 @@ impl Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         // The pages stay allocated for as long as the host does not give them back.
-        let _ = self
-            .channel
-            .connection
-            .reclaim(self.channel.offer().relid, self.gpadl);
+        let relid = self.channel.offer().relid;
+        let connection = &self.channel.connection;
+        let _ = connection.reclaim(relid, self.gpadl, ANSWER_TIMEOUT_MS);
     }
 }

@@ -159,6 +159,11 @@ impl State {
         }
     }
 
+    /// Whether the host may use the memory of this GPADL.
+    fn is_lent(&self, gpadl: GpadlId) -> bool {
+        self.loans.iter().any(|loan| loan.gpadl == gpadl)
+    }
+
     /// The host does not use the memory of this GPADL any more.
     pub(crate) fn end_loan(&mut self, gpadl: GpadlId) {
         self.loans.retain(|loan| loan.gpadl != gpadl);
@@ -244,6 +249,15 @@ impl Connection {
         &self,
         make: impl FnOnce(&mut Client<Table>) -> Result<(Request, Outgoing), RequestError>,
     ) -> Result<Answer> {
+        self.ask_for(ANSWER_TIMEOUT_MS, make)
+    }
+
+    /// The same, with a limit of the caller's.
+    fn ask_for(
+        &self,
+        timeout_ms: u32,
+        make: impl FnOnce(&mut Client<Table>) -> Result<(Request, Outgoing), RequestError>,
+    ) -> Result<Answer> {
         let (request, message, reply) = {
             let mut state = self.state.lock();
             let (request, message) = make(&mut state.client).map_err(request_errno)?;
@@ -262,12 +276,17 @@ impl Connection {
             let _ = state.client.not_posted(request);
             return Err(error);
         }
-        self.wait(request, &reply)
+        self.wait(request, &reply, timeout_ms)
     }
 
     /// Waits for the answer to a request that was posted.
-    pub(crate) fn wait(&self, request: Request, reply: &Reply<Answer>) -> Result<Answer> {
-        if let Some(answer) = reply.wait(ANSWER_TIMEOUT_MS) {
+    pub(crate) fn wait(
+        &self,
+        request: Request,
+        reply: &Reply<Answer>,
+        timeout_ms: u32,
+    ) -> Result<Answer> {
+        if let Some(answer) = reply.wait(timeout_ms) {
             return Ok(answer);
         }
         let mut state = self.state.lock();
@@ -353,24 +372,33 @@ impl Connection {
             }
             return Err(error);
         }
-        self.wait(request, &reply)?.ok()?;
+        self.wait(request, &reply, ANSWER_TIMEOUT_MS)?.ok()?;
         Ok(gpadl)
     }
 
-    /// Takes lent pages back. Process context.
-    ///
-    /// # Errors
-    ///
-    /// As [`Connection::ask`]. The pages stay allocated until the host gives them up.
-    pub(crate) fn reclaim(&self, relid: Relid, gpadl: GpadlId) -> Result {
-        match self.ask(|client| {
+    /// Takes lent pages back, and waits up to `timeout_ms` for that; whether the host has given them up. If not, they stay
+    /// allocated until it does, and asking again is allowed. Process context.
+    pub(crate) fn reclaim(&self, relid: Relid, gpadl: GpadlId, timeout_ms: u32) -> bool {
+        // What counts is whether the loan is over, for which there are more reasons than an answer to this.
+        let _ = self.ask_for(timeout_ms, |client| {
             Ok((
                 Request::TeardownGpadl(relid, gpadl),
                 client.teardown_gpadl(relid, gpadl)?,
             ))
-        })? {
-            Answer::Rescinded => Ok(()),
-            answer => answer.ok(),
+        });
+        !self.state.lock().is_lent(gpadl)
+    }
+
+    /// Closes a channel, if it is open, and takes its rings back as [`Connection::reclaim`] does. Process context.
+    pub(crate) fn close(&self, relid: Relid, ring: GpadlId, timeout_ms: u32) -> bool {
+        let message = self.state.lock().client.close(relid);
+        // An error means that there is nothing to close: it is closed already, rescinded, or was never open.
+        if let Ok(message) = message {
+            if post(&message).is_err() {
+                // Again, an error means a rescind.
+                let _ = self.state.lock().client.close_not_posted(relid, ring);
+            }
         }
+        self.reclaim(relid, ring, timeout_ms)
     }
 }

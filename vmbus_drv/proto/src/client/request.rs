@@ -279,8 +279,8 @@ impl<T: ChannelTable> Client<T> {
     }
 
     /// Closes an open channel; a device's sub-channels go before its first channel. There is no answer: the host
-    /// uses the rings until their GPADL is torn down. Should the message not be posted, leave that memory to the
-    /// host.
+    /// uses the rings until their GPADL is torn down. Should the message not be posted, call
+    /// [`Client::close_not_posted`].
     ///
     /// # Errors
     ///
@@ -293,6 +293,22 @@ impl<T: ChannelTable> Client<T> {
         };
         channel.state = ChannelState::Closed;
         Ok(close_message(link, relid))
+    }
+
+    /// Takes a [`Client::close`] back of which no message was posted: the channel is open, with its rings in this memory,
+    /// which cannot be torn down.
+    ///
+    /// # Errors
+    ///
+    /// `UnknownRelid`, `UnknownGpadl`; `Rescinded`, where there is nothing to close; `WrongState` if the channel is not
+    /// closed, or the memory not created.
+    pub fn close_not_posted(&mut self, relid: Relid, ring: GpadlId) -> Result<(), RequestError> {
+        self.gpadl_in(relid, ring, GpadlState::Created)?;
+        match &mut self.live(relid)?.state {
+            state @ ChannelState::Closed => *state = ChannelState::Open { ring },
+            _ => return Err(RequestError::WrongState),
+        }
+        Ok(())
     }
 
     /// Moves the interrupt of an open channel to another VP. Answer: [`Event::ModifyResponse`] if

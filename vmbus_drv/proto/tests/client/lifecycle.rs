@@ -217,6 +217,28 @@ fn a_channel_can_be_opened_again() {
 }
 
 #[test]
+fn a_close_that_was_not_posted_can_be_tried_again() {
+    let mut guest = Guest::connected(Version::V6_0, &[(1, 1, 0), (2, 2, 0)]);
+    let (ring, other) = (guest.opened(relid(1)), guest.opened(relid(2)));
+    let wrong = Err(RequestError::WrongState);
+    assert_eq!(guest.client.close_not_posted(relid(1), ring), wrong);
+    let _unposted = guest.client.close(relid(1)).unwrap();
+    assert_eq!(
+        guest.client.close_not_posted(relid(1), other),
+        Err(RequestError::UnknownGpadl)
+    );
+    guest.client.close_not_posted(relid(1), ring).unwrap();
+    // The host has the channel open, so the memory is in its hands.
+    assert_eq!(guest.teardown_gpadl(relid(1), ring), wrong);
+    guest.close(relid(1)).unwrap();
+    guest.teardown_gpadl(relid(1), ring).unwrap();
+    assert_eq!(guest.client.close_not_posted(relid(1), ring), wrong);
+    guest.deliver_all();
+    assert!(matches!(guest.last(), Event::GpadlTorndown { gpadl, .. } if *gpadl == ring));
+    assert_eq!(guest.errors, []);
+}
+
+#[test]
 fn what_the_host_fails_leaves_nothing() {
     let mut guest = Guest::connected(Version::V6_0, &[(1, 1, 0)]);
     guest.host.status = Status::INSUFFICIENT_RESOURCES;
