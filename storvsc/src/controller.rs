@@ -22,9 +22,9 @@ use storvsc_proto::lun::{IDE_LUNS, LUNS, PATHS, TARGETS};
 use storvsc_proto::recovery::LOOK_MS;
 use storvsc_proto::sizing::{self, Place};
 use storvsc_proto::{
-    completion, create_sub_channels, Action, Address, DataDirection, Handshake, Late, Log, Packet,
-    Progress, QueueAction, Reset, ScsiStatus, Sent, Srb, SrbFlags, Step, Version, Wishes, CDB_SIZE,
-    SENSE_SIZE, SRB_SIZE,
+    closing, completion, create_sub_channels, Action, Address, DataDirection, Deadline, Fate,
+    Handshake, Late, Log, Packet, Progress, QueueAction, Reset, ScsiStatus, Sent, Srb, SrbFlags,
+    Step, Version, Wishes, CDB_SIZE, SENSE_SIZE, SRB_SIZE,
 };
 use vmbus::{Channel, Device, Guid, Reply, SendError};
 use zerocopy::{FromZeros, IntoBytes};
@@ -47,6 +47,12 @@ const EVENTS: u64 = 0;
 /// The work item that closes channels which have been lost.
 const LOSS: u64 = 1;
 
+/// How long it is waited for that the host confirms the end of all channels together, in milliseconds.
+const CLOSE_MS: u32 = 30_000;
+
+/// Between two looks whether it has done so later, in milliseconds.
+const CLOSE_LOOK_MS: u32 = 100;
+
 /// Logs a line about a controller.
 macro_rules! say {
     ($log:ident, $controller:expr, $format:literal $(, $argument:expr)*) => {
@@ -66,9 +72,16 @@ pub(crate) enum Kind {
 /// A channel's place, and which channel a queue's commands go to.
 struct Route {
     /// The channel with this number, while it is open.
-    link: RcuSlot<Pin<KBox<Link>>>,
+    link: RcuSlot<Link>,
     /// Whether the host has withdrawn the channel.
     lost: AtomicBool,
+}
+
+impl Route {
+    /// Whether the host has withdrawn the channel.
+    fn is_lost(&self) -> bool {
+        self.lost.load(Relaxed)
+    }
 }
 
 /// What the handshake and the sub-channels came to.
@@ -120,9 +133,9 @@ pub(crate) struct Controller {
     /// What is to be done about LUNs.
     #[pin]
     events: Events,
-    /// Held while channels are closed.
+    /// The channels that were closed while the host had commands of theirs, by number, until it has confirmed that.
     #[pin]
-    closing: Mutex<()>,
+    closing: Mutex<KVec<Option<KBox<Link>>>>,
     /// Follows what happens to LUNs.
     #[pin]
     events_work: Work<Self, EVENTS>,
@@ -162,12 +175,18 @@ impl WorkItem<LOSS> for Controller {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        if this.dead.load(Relaxed) {
+        if this.is_dead() {
             this.close();
+            this.settle();
         } else {
             this.close_lost();
         }
     }
+}
+
+/// The time, in milliseconds.
+fn now_ms() -> u64 {
+    u64::try_from(Monotonic::ktime_get() / 1_000_000).unwrap_or(0)
 }
 
 impl Controller {
@@ -199,6 +218,10 @@ impl Controller {
             };
             routes.push(route, GFP_KERNEL)?;
         }
+        let mut closing = KVec::with_capacity(channels, GFP_KERNEL)?;
+        for _ in 0..channels {
+            closing.push(None, GFP_KERNEL)?;
+        }
         let mut queues = KVec::new();
         for _ in 0..channels + polled as usize {
             queues.push(AtomicU32::new(0), GFP_KERNEL)?;
@@ -223,7 +246,7 @@ impl Controller {
                 came,
                 requests <- Requests::new(),
                 events <- Events::new(),
-                closing <- new_mutex!(()),
+                closing <- new_mutex!(closing),
                 events_work <- new_work!("storvsc/events"),
                 loss_work <- new_work!("storvsc/loss"),
             }),
@@ -278,7 +301,7 @@ impl Controller {
     fn open(self: &Arc<Self>, channel: &Arc<Channel>, index: u16) -> Result {
         let route = self.routes.get(usize::from(index)).ok_or(EINVAL)?;
         let link = Link::open(channel, self, index, self.ring_pages)?;
-        drop(route.link.replace(Some(KBox::new(link, GFP_KERNEL)?)));
+        drop(route.link.replace(Some(link)));
         Ok(())
     }
 
@@ -452,46 +475,94 @@ impl Controller {
         let _ = system_long().enqueue::<Arc<Self>, LOSS>(self.clone());
     }
 
-    /// Closes all channels and ends all commands. When this returns, the host touches no memory any more. Process context.
+    /// Closes all channels, and ends the commands of those of which the host confirms it in time. Process context.
     pub(crate) fn close(&self) {
-        let _closing = self.closing.lock();
+        let mut closing = self.closing.lock();
         self.dead.store(true, Relaxed);
         self.requests.cancel();
-        if let Some(first) = self.routes.first().filter(|first| first.lost.load(Relaxed)) {
-            let link = first.link.replace(None);
-            // All who send have seen by now that the controller is dead, and nobody puts commands into the table. The
-            // device is gone with its first channel, whatever the others are: nobody need wait until they are closed.
-            self.end_all(None, &Ending::GONE);
-            drop(link);
-        }
-        // Sub-channels go before their first channel.
-        for route in self.routes.iter().rev() {
-            drop(route.link.replace(None));
-        }
-        self.end_all(None, &Ending::GONE);
+        let lost = |index| self.routes.get(index).is_some_and(Route::is_lost);
+        self.shut(&mut closing, closing::order(self.routes.len(), lost));
     }
 
     /// Closes the sub-channels that the host has withdrawn; their commands are tried again on the first channel.
     fn close_lost(&self) {
-        let _closing = self.closing.lock();
-        for (index, route) in self.routes.iter().enumerate() {
-            if !route.lost.load(Relaxed) {
-                continue;
-            }
+        let mut closing = self.closing.lock();
+        let routes = self.routes.iter().enumerate();
+        let lost = routes.filter_map(|(index, route)| route.is_lost().then_some(index));
+        for index in lost.clone() {
             for queue in &self.queues {
                 if queue.load(Relaxed) as usize == index {
                     queue.store(0, Relaxed);
                 }
             }
-            drop(route.link.replace(None));
-            self.end_all(u16::try_from(index).ok(), &Ending::DISRUPTED);
+        }
+        self.shut(&mut closing, lost);
+    }
+
+    /// Closes channels, all of them within [`CLOSE_MS`].
+    fn shut(&self, closing: &mut [Option<KBox<Link>>], channels: impl Iterator<Item = usize>) {
+        let deadline = Deadline::after(CLOSE_MS, now_ms());
+        for index in channels {
+            let (Some(route), Some(closed)) = (self.routes.get(index), closing.get_mut(index))
+            else {
+                continue;
+            };
+            // From here on nobody puts commands of this channel into the table.
+            if let Some(link) = route.link.replace(None) {
+                *closed = Some(link);
+            }
+            self.end_closed(closed, deadline.left_ms(now_ms()));
         }
     }
 
-    /// Ends the commands that the host has got on one channel, or on any.
-    fn end_all(&self, channel: Option<u16>, ending: &Ending<'_>) {
+    /// Ends the commands of a channel that was closed, if the host confirms that within this time. Afterwards a channel is
+    /// in `closed` only if the host still has commands of it.
+    fn end_closed(&self, closed: &mut Option<KBox<Link>>, timeout_ms: u32) {
+        let Some(link) = closed else { return };
+        let channel = link.index();
+        let ending = match Fate::of(link.shut(timeout_ms), self.is_dead()) {
+            Fate::Kept if self.in_flight.count(channel) != 0 => return,
+            Fate::Kept | Fate::Gone => &Ending::GONE,
+            Fate::Retried => &Ending::DISRUPTED,
+        };
         self.in_flight
             .drain(channel, |command| command.complete(ending));
+        *closed = None;
+    }
+
+    /// Waits until the host has no command any more of a channel that was closed, however long that takes: until it has
+    /// confirmed the end, it may write to the memory of these commands. Process context.
+    fn settle(&self) {
+        let mut told = false;
+        loop {
+            let mut closing = self.closing.lock();
+            for closed in closing.iter_mut() {
+                self.end_closed(closed, CLOSE_LOOK_MS);
+            }
+            // Under the lock, so that whoever took the last command out of the table has also ended it.
+            let kept = self.kept();
+            drop(closing);
+            if kept == 0 {
+                return;
+            }
+            if !told {
+                say!(
+                    pr_err,
+                    self,
+                    "the host does not confirm that it is closed: {} commands stay with it, and their memory, until it does",
+                    kept
+                );
+                told = true;
+            }
+            fsleep(Delta::from_millis(CLOSE_LOOK_MS.into()));
+        }
+    }
+
+    /// How many commands stay with the host although their channels are closed. Any context.
+    pub(crate) fn kept(&self) -> usize {
+        let routes = (0..).zip(&self.routes);
+        let closed = routes.filter(|(_, route)| route.link.with(|_| ()).is_none());
+        closed.map(|(index, _)| self.in_flight.count(index)).sum()
     }
 
     /// Calls `function` with each channel that is open, in the order of their numbers.
@@ -695,7 +766,7 @@ impl scsi::Driver for Controller {
         // all else under this lock.
         drop(self.closing.lock());
         synchronize_rcu();
-        if self.dead.load(Relaxed) {
+        if self.is_dead() {
             return Err(ENODEV);
         }
         Ok(())
@@ -704,6 +775,11 @@ impl scsi::Driver for Controller {
     fn give_up(&self) {
         say!(pr_err, self, "resets do not help; given up");
         self.close();
+        if let Some(luns) = self.luns.as_ref().filter(|_| self.kept() != 0) {
+            // The mid-layer does so only when this returns.
+            luns.take_offline();
+        }
+        self.settle();
     }
 
     fn settings(&self, vendor: &[u8]) -> LunSettings {

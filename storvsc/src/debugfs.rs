@@ -43,6 +43,7 @@ fn show(controller: &Arc<Controller>, f: &mut fmt::Formatter<'_>) -> fmt::Result
     }
     writeln!(f, "commands each   {}", controller.depth)?;
     writeln!(f, "late            {}", controller.late.load(Relaxed))?;
+    writeln!(f, "kept            {}", controller.kept())?;
     let mut memory = controller.in_flight.size();
     controller.for_each_link(|_, link| {
         memory += 2 * controller.ring_pages * HV_PAGE_SIZE + link.room();

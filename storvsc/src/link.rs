@@ -175,17 +175,15 @@ impl Room {
 }
 
 /// An open channel.
-#[pin_data]
 pub(crate) struct Link {
-    /// The channel, which is open as long as this exists.
+    /// The channel, which is open until [`Link::shut`].
     channel: OpenChannel,
     /// The same, as the host offered it.
     offered: Arc<Channel>,
     /// What comes in.
     port: Arc<Port>,
     /// See [`Room`]. A packet is here until it is in the ring.
-    #[pin]
-    large: IrqLock<KVVec<u64>>,
+    large: Pin<KBox<IrqLock<KVVec<u64>>>>,
 }
 
 impl Link {
@@ -199,7 +197,7 @@ impl Link {
         controller: &Arc<Controller>,
         index: u16,
         ring_pages: usize,
-    ) -> Result<Pin<KBox<Self>>> {
+    ) -> Result<KBox<Self>> {
         let port = Arc::new(
             Port {
                 controller: controller.clone(),
@@ -214,17 +212,18 @@ impl Link {
             max_packet: MAX_PACKET,
             user_data: [0; 120],
         };
-        let offered = channel.clone();
-        let channel = ClosedChannel::take(channel)?.open(&options, port.clone())?;
-        KBox::pin_init(
-            pin_init!(Self {
-                channel,
-                offered,
-                port,
-                large <- hv_core::new_irq_lock!(KVVec::new()),
-            }),
-            GFP_KERNEL,
-        )
+        let link = Self {
+            channel: ClosedChannel::take(channel)?.open(&options, port.clone())?,
+            offered: channel.clone(),
+            port,
+            large: KBox::pin_init(hv_core::new_irq_lock!(KVVec::new()), GFP_KERNEL)?,
+        };
+        Ok(KBox::new(link, GFP_KERNEL)?)
+    }
+
+    /// Closes the channel; whether the host has confirmed it. See [`OpenChannel::shut`].
+    pub(crate) fn shut(&self, timeout_ms: u32) -> bool {
+        self.channel.shut(timeout_ms)
     }
 
     /// Gives the channel room for the packets of large transfers. Any context.
@@ -235,6 +234,11 @@ impl Link {
     /// Bytes of that room.
     pub(crate) fn room(&self) -> usize {
         self.large.lock().capacity().saturating_mul(8)
+    }
+
+    /// Its number, 0 for the first.
+    pub(crate) fn index(&self) -> u16 {
+        self.port.index
     }
 
     /// What is counted.

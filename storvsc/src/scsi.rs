@@ -85,7 +85,8 @@ pub(crate) trait Driver: Send + Sync + Sized + 'static {
     /// Any; then [`Self::give_up`] is called.
     fn reset(&self, lun: Option<Address>) -> Result;
 
-    /// Resets did not help: the host must not touch any memory any more when this returns. Process context.
+    /// Resets did not help: the host must not touch the memory of any command any more when this returns, since the mid-layer
+    /// releases it then. Process context.
     fn give_up(&self);
 
     /// What a new LUN of this vendor needs. Process context.
@@ -554,6 +555,18 @@ impl Luns {
             // SAFETY: The device is referenced.
             unsafe { scsi_bindings::scsi_remove_device(device) };
         });
+    }
+
+    /// Has every LUN fail new commands, although the error handler is not done. Process context.
+    pub(crate) fn take_offline(&self) {
+        // CAST: The value of a C enum.
+        let offline = scsi_bindings::scsi_device_state_SDEV_TRANSPORT_OFFLINE as ffi::c_int;
+        // SAFETY: The host lives as long as this. A LUN can go offline only from being blocked; one that cannot be, since it
+        // is being removed, fails new commands anyway.
+        unsafe {
+            scsi_bindings::scsi_host_block(self.0.as_ptr());
+            scsi_bindings::scsi_host_unblock(self.0.as_ptr(), offline);
+        }
     }
 
     /// Asks every LUN whether it is there. Process context.

@@ -426,8 +426,8 @@ impl<T: Driver> InFlight<T> {
         taken.then(|| Self::command(slot)).flatten()
     }
 
-    /// Takes commands that were sent on this channel, or on any, and calls `end` with each.
-    pub(crate) fn drain(&self, channel: Option<u16>, end: impl FnMut(Command<T>)) {
+    /// Takes the commands that were sent on this channel, and calls `end` with each.
+    pub(crate) fn drain(&self, channel: u16, end: impl FnMut(Command<T>)) {
         let lost = self.slots.iter().filter(|slot| slot.place.drain(channel));
         lost.filter_map(Self::command).for_each(end);
     }
@@ -441,12 +441,6 @@ impl<T: Driver> InFlight<T> {
     pub(crate) fn count(&self, channel: u16) -> usize {
         let on = |slot: &&Slot| slot.place.is_on(channel);
         self.slots.iter().filter(on).count()
-    }
-}
-
-impl<T: Driver> Drop for InFlight<T> {
-    fn drop(&mut self) {
-        self.drain(None, drop);
     }
 }
 

@@ -11,7 +11,7 @@ use hv_core::{partition, ratelimited, PostError};
 use hvdef::hypercall::Status as HvStatus;
 use kernel::prelude::*;
 use kernel::sync::Arc;
-use vmbus_proto::channel::{Channel as ProtoChannel, ChannelTable, TableFull};
+use vmbus_proto::channel::{Channel as ProtoChannel, ChannelState, ChannelTable, TableFull};
 use vmbus_proto::message::wire::Status;
 use vmbus_proto::{Client, GpadlId, Outgoing, Range, Relid, Request, RequestError, Version};
 
@@ -157,6 +157,13 @@ impl State {
                 waiting.reply.complete(answer);
             }
         }
+    }
+
+    /// Closes the channel, if it is open with these rings: after a rescind, its number may be another's.
+    fn close(&mut self, relid: Relid, ring: GpadlId) -> Option<Outgoing> {
+        let channel = self.client.channel(relid);
+        let open = channel.is_some_and(|channel| channel.state() == ChannelState::Open { ring });
+        open.then(|| self.client.close(relid).ok()).flatten()
     }
 
     /// Whether the host may use the memory of this GPADL.
@@ -391,11 +398,9 @@ impl Connection {
 
     /// Closes a channel, if it is open, and takes its rings back as [`Connection::reclaim`] does. Process context.
     pub(crate) fn close(&self, relid: Relid, ring: GpadlId, timeout_ms: u32) -> bool {
-        let message = self.state.lock().client.close(relid);
-        // An error means that there is nothing to close: it is closed already, rescinded, or was never open.
-        if let Ok(message) = message {
+        if let Some(message) = self.state.lock().close(relid, ring) {
             if post(&message).is_err() {
-                // Again, an error means a rescind.
+                // An error means that a rescind has closed it meanwhile.
                 let _ = self.state.lock().client.close_not_posted(relid, ring);
             }
         }

@@ -86,13 +86,11 @@ impl Place {
         self.empty(generation, occupant(channel))
     }
 
-    /// The host has lost this channel, or all. Whoever gets `true` has the command.
+    /// The host has done with this channel. Whoever gets `true` has the command.
     #[must_use]
-    pub fn drain(&self, channel: Option<u16>) -> bool {
+    pub fn drain(&self, channel: u16) -> bool {
         let (generation, inside) = split(self.state.load(Ordering::Relaxed));
-        inside != 0
-            && channel.is_none_or(|channel| inside == occupant(channel))
-            && self.empty(generation, inside)
+        inside == occupant(channel) && self.empty(generation, inside)
     }
 
     /// Whether the host has a command here, for this LUN if one is named.
@@ -139,19 +137,19 @@ mod tests {
     fn a_command_leaves_once_and_by_its_own_channel() {
         let place = Place::new(0);
         assert_eq!(place.free(), Some(0));
-        assert!(!place.take(0, 0) && !place.drain(None));
+        assert!(!place.take(0, 0) && !place.drain(0));
         place.put(0, 3, LUN);
         assert_eq!(place.free(), None);
         assert!(!place.take(0, 0) && !place.take(0, 2) && !place.take(1, 3));
         assert!(place.take(0, 3));
-        assert!(!place.take(0, 3) && !place.drain(None));
+        assert!(!place.take(0, 3) && !place.drain(3));
         assert_eq!(place.free(), Some(1));
         place.put(1, 3, LUN);
         assert!(!place.take(0, 3), "an answer that comes again");
-        assert!(!place.drain(Some(2)));
-        assert!(place.drain(Some(3)) && !place.take(1, 3));
+        assert!(!place.drain(2));
+        assert!(place.drain(3) && !place.take(1, 3));
         place.put(2, 0, LUN);
-        assert!(place.drain(None));
+        assert!(place.drain(0));
     }
 
     #[test]
@@ -194,8 +192,8 @@ mod tests {
             let got = thread::scope(|scope| {
                 let tries = [
                     scope.spawn(|| place.take(generation, 1)),
-                    scope.spawn(|| place.drain(Some(1))),
-                    scope.spawn(|| place.drain(None)),
+                    scope.spawn(|| place.drain(1)),
+                    scope.spawn(|| place.drain(1)),
                 ];
                 tries.map(|thread| thread.join().unwrap())
             });

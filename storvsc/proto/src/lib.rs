@@ -7,8 +7,8 @@
 //! layouts are those since protocol version 5.1 (Windows 8); older hosts are not spoken to.
 //!
 //! The VSC's decisions are here too: [`Handshake`] brings a controller up, [`Incoming`] says what a packet answers,
-//! [`Place`] and [`Control`] which request gets that, [`completion`] what became of a command, and [`Late`] and [`Reset`]
-//! what is done when the host takes long.
+//! [`Place`] and [`Control`] which request gets that, [`completion`] what became of a command, [`Late`] and [`Reset`]
+//! what is done when the host takes long, and [`Fate`] what becomes of the commands of a closed channel.
 //!
 //! The source of facts is `drivers/scsi/storvsc_drv.c` of Linux 7.3. Numbers are little-endian and the structures have
 //! no padding and no alignment.
@@ -23,6 +23,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod closing;
 pub mod control;
 pub mod handshake;
 pub mod histogram;
@@ -39,6 +40,7 @@ pub mod transaction;
 pub mod transfer;
 pub mod version;
 
+pub use closing::{Deadline, Fate};
 pub use control::Control;
 pub use handshake::{create_sub_channels, Controller, Handshake, HandshakeError, Step, Wishes};
 pub use in_flight::Place;

@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use storvsc_proto::recovery::LOOK_MS;
 use storvsc_proto::{
-    completion, create_sub_channels, sizing, Address, Control, DataDirection, Handshake, HostByte,
-    Incoming, Late, Operation, Packet, Place, Progress, Reset, ScsiStatus, Sent, Srb, Step,
-    Transaction, Version, Wishes, CDB_SIZE, SENSE_SIZE, SRB_SIZE,
+    closing, completion, create_sub_channels, sizing, Address, Control, DataDirection, Fate,
+    Handshake, HostByte, Incoming, Late, Operation, Packet, Place, Progress, Reset, ScsiStatus,
+    Sent, Srb, Step, Transaction, Version, Wishes, CDB_SIZE, SENSE_SIZE, SRB_SIZE,
 };
 use vmbus_host::sim::{Received, Sim};
 use vmbus_proto::{class, Relid};
@@ -75,6 +75,8 @@ pub(crate) struct Driver {
     control: Control<()>,
     reply: Option<Packet>,
     pub(crate) dead: bool,
+    /// Closed channels whose end the host has not confirmed, by number.
+    pub(crate) kept: Vec<usize>,
     pub(crate) leaving: bool,
     pub(crate) limit_ms: Option<u32>,
     pub(crate) version: Version,
@@ -105,6 +107,7 @@ impl Driver {
             control: Control::new(),
             reply: None,
             dead: false,
+            kept: Vec::new(),
             leaving: false,
             limit_ms,
             version: Version(0),
@@ -329,15 +332,19 @@ impl Driver {
         self.ended.push((command, ending));
     }
 
-    /// Ends commands that the host has lost.
-    fn end_all(&mut self) {
+    /// Ends the commands of a closed channel, if the host has confirmed that.
+    fn end_closed(&mut self, channel: usize, confirmed: bool) {
+        if Fate::of(confirmed, self.dead) == Fate::Kept {
+            self.kept.push(channel);
+            return;
+        }
+        let channel = u16::try_from(channel).unwrap();
         for (place, command) in self.places.iter().zip(&mut self.commands) {
-            if place.drain(None) {
+            if place.drain(channel) {
                 let command = command.take().unwrap();
                 self.ended.push((command, Ending::of(HostByte::NO_CONNECT)));
             }
         }
-        assert!(self.commands.iter().all(Option::is_none));
     }
 
     /// The controller is withdrawn, or a ring is broken.
@@ -347,13 +354,25 @@ impl Driver {
         }
     }
 
-    /// Closes all channels and ends all commands.
+    /// Closes all channels, and ends the commands of those of which the host confirms it.
     pub(crate) fn close(&mut self) {
         self.dead = true;
-        for relid in self.channels.clone().into_iter().rev() {
-            assert!(self.sim.close(relid), "the host has not closed {relid}");
+        let withdrawn: Vec<_> = self.channels.iter().map(|it| !self.is_open(*it)).collect();
+        for index in closing::order(withdrawn.len(), |index| withdrawn[index]) {
+            if !self.kept.contains(&index) {
+                let confirmed = self.sim.close(self.channels[index]);
+                self.end_closed(index, confirmed);
+            }
         }
-        self.end_all();
+    }
+
+    /// Looks whether the host has withdrawn the channels that it has not closed.
+    pub(crate) fn settle(&mut self) {
+        for index in std::mem::take(&mut self.kept) {
+            let channel = u16::try_from(index).unwrap();
+            let withdrawn = self.sim.find_channel(class::SCSI.id, channel).is_none();
+            self.end_closed(index, withdrawn);
+        }
     }
 
     /// A command is late.

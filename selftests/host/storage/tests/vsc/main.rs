@@ -14,6 +14,7 @@
     reason = "tests"
 )]
 
+mod closing;
 mod driver;
 mod handshake;
 mod random;
