@@ -8,7 +8,7 @@ use crate::moduleparam;
 use crate::request::Requests;
 use crate::scsi::{self, Limits, LunSettings, Luns};
 use crate::scsi_cmnd::{Command, Ending, InFlight, Rejected};
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use hv_core::compat::eproto;
 use hv_core::{ratelimited, synchronize_rcu, Cpu, RcuSlot};
@@ -80,7 +80,7 @@ struct Route {
 impl Route {
     /// Whether the host has withdrawn the channel.
     fn is_lost(&self) -> bool {
-        self.lost.load(Relaxed)
+        self.lost.load(SeqCst)
     }
 }
 
@@ -287,8 +287,10 @@ impl Controller {
             let _ = route.link.with(move |link| link.furnish(room));
         }
         for (queue, channel) in self.queues.iter().zip((0..u32::from(channels)).cycle()) {
-            queue.store(channel, Relaxed);
+            queue.store(channel, SeqCst);
         }
+        // Those that the host has withdrawn before they had their place, or a queue.
+        self.close_lost();
         self.agreed.populate(Agreed {
             version: agreed.version,
             max_transfer_bytes,
@@ -300,6 +302,8 @@ impl Controller {
     /// Opens a channel as the one with this number.
     fn open(self: &Arc<Self>, channel: &Arc<Channel>, index: u16) -> Result {
         let route = self.routes.get(usize::from(index)).ok_or(EINVAL)?;
+        // It may be set of a channel that was to have this number, and went before it was open.
+        route.lost.store(false, SeqCst);
         let link = Link::open(channel, self, index, self.ring_pages)?;
         drop(route.link.replace(Some(link)));
         Ok(())
@@ -332,37 +336,53 @@ impl Controller {
         if count == 0 {
             return Ok(KVec::new());
         }
+        // Those of an earlier driver, which the host withdraws with the first channel's close, and maybe has not yet.
+        let old = Self::offered(device, &[])?;
         let answer = self.ask(&create_sub_channels(count), ANSWER_MS)?;
         if !answer.is_success() {
             let status = answer.status();
             say!(pr_warn, self, "no sub-channels: {:?}", status);
             return Ok(KVec::new());
         }
-        self.sub_channels(device, count.into())
+        self.sub_channels(device, &old, count.into())
     }
 
-    /// Waits until the host has offered so many sub-channels, and returns those that it has.
-    fn sub_channels(&self, device: &Device<Core<'_>>, count: usize) -> Result<KVec<Arc<Channel>>> {
-        let deadline = Monotonic::ktime_get() + i64::from(OFFERS_MS) * 1_000_000;
+    /// The sub-channels that the host has offered, but for those that are `old`.
+    fn offered(device: &Device<Core<'_>>, old: &[Arc<Channel>]) -> Result<KVec<Arc<Channel>>> {
+        let mut channels = KVec::new();
+        device.for_each_channel(|channel| {
+            let known = old.iter().any(|old| Arc::ptr_eq(old, channel));
+            if !channel.is_primary() && !channel.is_gone() && !known {
+                channels.push(channel.clone(), GFP_KERNEL)?;
+            }
+            Ok(())
+        })?;
+        Ok(channels)
+    }
+
+    /// Waits until the host has offered so many sub-channels that are not `old`, and returns those that it has.
+    fn sub_channels(
+        &self,
+        device: &Device<Core<'_>>,
+        old: &[Arc<Channel>],
+        count: usize,
+    ) -> Result<KVec<Arc<Channel>>> {
+        let deadline = Deadline::after(OFFERS_MS, now_ms());
         loop {
-            let mut channels = KVec::new();
-            device.for_each_channel(|channel| {
-                if !channel.is_primary() && channels.len() < count {
-                    channels.push(channel.clone(), GFP_KERNEL)?;
-                }
-                Ok(())
-            })?;
-            let late = Monotonic::ktime_get() > deadline;
-            if channels.len() == count || late || self.dead.load(Relaxed) {
-                if late {
-                    say!(
-                        pr_warn,
-                        self,
-                        "the host offers {} sub-channels of {}",
-                        channels.len(),
-                        count
-                    );
-                }
+            let mut channels = Self::offered(device, old)?;
+            channels.truncate(count);
+            let late = deadline.left_ms(now_ms()) == 0;
+            if late && channels.len() < count {
+                let offered = channels.len();
+                say!(
+                    pr_warn,
+                    self,
+                    "the host offers {} sub-channels of {}",
+                    offered,
+                    count
+                );
+            }
+            if late || channels.len() == count || self.is_dead() {
                 return Ok(channels);
             }
             // An earlier channel may have left a signal, so this may return early.
@@ -458,7 +478,7 @@ impl Controller {
     /// The host has withdrawn a channel. Any context.
     pub(crate) fn lost(self: &Arc<Self>, index: u16) {
         if let Some(route) = self.routes.get(usize::from(index)) {
-            route.lost.store(true, Relaxed);
+            route.lost.store(true, SeqCst);
         }
         if index == 0 {
             self.dead.store(true, Relaxed);
