@@ -4,6 +4,7 @@
 #include <linux/io.h>
 #include <linux/irqflags.h>
 #include <linux/mm.h>
+#include <linux/sched/mm.h>
 #include <linux/topology.h>
 #include <linux/version.h>
 #include <asm/cpuid/api.h>
@@ -101,4 +102,14 @@ int rust_helper_hv_cpu_to_node(unsigned int cpu)
 void rust_helper_hv_sync_set_bit(long bit, void *address)
 {
 	sync_set_bit(bit, address);
+}
+
+unsigned int rust_helper_hv_memalloc_noio_save(void)
+{
+	return memalloc_noio_save();
+}
+
+void rust_helper_hv_memalloc_noio_restore(unsigned int flags)
+{
+	memalloc_noio_restore(flags);
 }

@@ -21,6 +21,8 @@ u64 rust_helper_hv_virt_to_phys(void *address);
 bool rust_helper_hv_cpu_online(unsigned int cpu);
 int rust_helper_hv_cpu_to_node(unsigned int cpu);
 void rust_helper_hv_sync_set_bit(long bit, void *address);
+unsigned int rust_helper_hv_memalloc_noio_save(void);
+void rust_helper_hv_memalloc_noio_restore(unsigned int flags);
 
 /* Constants that are macros with casts or live behind ones. */
 const u32 RUST_CONST_HELPER_HV_CALLBACK_VECTOR = HYPERVISOR_CALLBACK_VECTOR;

@@ -17,6 +17,7 @@ mod partition;
 mod percpu;
 mod ratelimit;
 mod rcu;
+mod sched_mm;
 mod synic;
 mod time;
 
@@ -29,6 +30,7 @@ pub use self::partition::{partition, Partition, Registration};
 pub use self::percpu::PerCpu;
 pub use self::ratelimit::RateLimit;
 pub use self::rcu::{synchronize_rcu, RcuSlot};
+pub use self::sched_mm::NoIo;
 pub use self::synic::{Delivery, InterruptHandler, MessageCopy, Synic};
 
 pub use self::time::reference_time;

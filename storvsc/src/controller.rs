@@ -11,7 +11,7 @@ use crate::scsi_cmnd::{Command, Ending, InFlight, Rejected};
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use hv_core::compat::eproto;
-use hv_core::{ratelimited, synchronize_rcu, Cpu, RcuSlot};
+use hv_core::{ratelimited, synchronize_rcu, Cpu, NoIo, RcuSlot};
 use kernel::device::Core;
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, rcu, Arc, Mutex, SetOnce};
@@ -26,7 +26,7 @@ use storvsc_proto::{
     Handshake, Late, Log, Packet, Progress, QueueAction, Reset, ScsiStatus, Sent, Srb, SrbFlags,
     Step, Version, Wishes, CDB_SIZE, SENSE_SIZE, SRB_SIZE,
 };
-use vmbus::{Channel, Device, Guid, Reply, SendError};
+use vmbus::{Channel, Device, Guid, OwnQueue, Reply, SendError};
 use zerocopy::{FromZeros, IntoBytes};
 
 /// How long the host may take for a step of the handshake, or for a reset if nobody has said, in milliseconds. Azure has
@@ -142,6 +142,9 @@ pub(crate) struct Controller {
     /// Closes lost channels.
     #[pin]
     loss_work: Work<Self, LOSS>,
+    /// Where that happens, since it may be what others wait for to get memory. Nobody drops a controller in an item of it:
+    /// [`Self::flush`] comes first.
+    workers: OwnQueue,
 }
 
 impl_has_work! {
@@ -175,6 +178,7 @@ impl WorkItem<LOSS> for Controller {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
+        let _no_io = NoIo::new();
         if this.is_dead() {
             this.close();
             this.settle();
@@ -228,6 +232,7 @@ impl Controller {
         }
         let in_flight = InFlight::new(queues.len(), depth as usize)?;
         let came = Reply::new()?;
+        let workers = OwnQueue::with_rescuer(c"storvsc")?;
         Arc::pin_init(
             pin_init!(Self {
                 kind,
@@ -249,6 +254,7 @@ impl Controller {
                 closing <- new_mutex!(closing),
                 events_work <- new_work!("storvsc/events"),
                 loss_work <- new_work!("storvsc/loss"),
+                workers,
             }),
             GFP_KERNEL,
         )
@@ -485,14 +491,14 @@ impl Controller {
             self.requests.cancel();
             self.sub_channel_came();
         }
-        let _ = system_long().enqueue::<Arc<Self>, LOSS>(self.clone());
+        let _ = self.workers.enqueue::<Arc<Self>, LOSS>(self.clone());
     }
 
     /// The host broke a ring. Any context.
     pub(crate) fn broken(self: &Arc<Self>) {
         self.dead.store(true, Relaxed);
         self.requests.cancel();
-        let _ = system_long().enqueue::<Arc<Self>, LOSS>(self.clone());
+        let _ = self.workers.enqueue::<Arc<Self>, LOSS>(self.clone());
     }
 
     /// Closes all channels, and ends the commands of those of which the host confirms it in time. Process context.

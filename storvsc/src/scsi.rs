@@ -9,7 +9,7 @@ use crate::scsi_cmnd::{Command, Rejected};
 use core::marker::PhantomData;
 use core::mem::size_of;
 use core::ptr::{self, NonNull};
-use hv_core::{Cpu, RcuSlot};
+use hv_core::{Cpu, NoIo, RcuSlot};
 use kernel::bindings;
 use kernel::device::{self, Bound};
 use kernel::error::to_result;
@@ -78,7 +78,7 @@ pub(crate) trait Driver: Send + Sync + Sized + 'static {
     fn late(self: &Arc<Self>, address: Address, age_ms: u64) -> Late;
 
     /// Ends all commands of a LUN, or of the controller, and returns once the host has none of them any more. Process
-    /// context.
+    /// context; allocations start no I/O.
     ///
     /// # Errors
     ///
@@ -86,7 +86,7 @@ pub(crate) trait Driver: Send + Sync + Sized + 'static {
     fn reset(&self, lun: Option<Address>) -> Result;
 
     /// Resets did not help: the host must not touch the memory of any command any more when this returns, since the mid-layer
-    /// releases it then. Process context.
+    /// releases it then. Process context; allocations start no I/O.
     fn give_up(&self);
 
     /// What a new LUN of this vendor needs. Process context.
@@ -282,6 +282,7 @@ impl<T: Driver> Template<T> {
     extern "C" fn reset_lun(command: *mut scsi_cmnd) -> ffi::c_int {
         // SAFETY: As in `timed_out`.
         let (driver, address) = unsafe { (Self::driver_of(command), address((*command).device)) };
+        let _no_io = NoIo::new();
         disposition(driver.is_some_and(|driver| driver.reset(Some(address)).is_ok()))
     }
 
@@ -289,6 +290,7 @@ impl<T: Driver> Template<T> {
     extern "C" fn reset_bus(command: *mut scsi_cmnd) -> ffi::c_int {
         // SAFETY: As in `timed_out`.
         let driver = unsafe { Self::driver_of(command) };
+        let _no_io = NoIo::new();
         disposition(driver.is_some_and(|driver| driver.reset(None).is_ok()))
     }
 
@@ -299,6 +301,7 @@ impl<T: Driver> Template<T> {
             let by_user = scsi_bindings::scsi_cmnd_submitter_SUBMITTED_BY_SCSI_RESET_IOCTL;
             (Self::driver_of(command), (*command).submitter == by_user)
         };
+        let _no_io = NoIo::new();
         match driver {
             Some(driver) if asked => disposition(driver.reset(None).is_ok()),
             Some(driver) => {

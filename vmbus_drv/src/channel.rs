@@ -10,7 +10,7 @@ use crate::request::{post, request_errno};
 use crate::workqueue;
 use core::mem;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use hv_core::{partition, ratelimited, Cpu, RcuSlot};
+use hv_core::{partition, ratelimited, Cpu, NoIo, RcuSlot};
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
 use kernel::sync::atomic::{Atomic, Relaxed};
@@ -153,6 +153,7 @@ impl WorkItem<LIFECYCLE> for Channel {
 
     fn run(this: Arc<Self>) {
         if this.is_gone() {
+            let _no_io = NoIo::new();
             this.retire();
         } else if let Some(primary) = &this.primary {
             primary.attach(&this);
@@ -504,7 +505,6 @@ impl Channel {
 
     /// Ends a rescinded channel and gives its relid back.
     fn retire(self: &Arc<Self>) {
-        self.rings.with(|rings| rings.handler().rescinded());
         match &self.primary {
             Some(primary) => primary.detach(self),
             None => {
@@ -573,6 +573,8 @@ impl Channels {
     pub(crate) fn rescind(&self, relid: Relid) {
         if let Some(channel) = self.get(relid) {
             channel.gone.store(true, Ordering::Relaxed);
+            // At once, since the rest may take long.
+            channel.rings.with(|rings| rings.handler().rescinded());
             channel.schedule_lifecycle();
         }
     }

@@ -13,7 +13,7 @@ use crate::workqueue::OwnQueue;
 use crate::{delay, moduleparam};
 use hv_core::compat::{enotconn, eprotonosupport};
 use hv_core::{
-    partition, ratelimited, Cpu, Delivery, HostPage, InterruptHandler, IrqLock, MessageCopy,
+    partition, ratelimited, Cpu, Delivery, HostPage, InterruptHandler, IrqLock, MessageCopy, NoIo,
     Partition, PostError,
 };
 use hvdef::synic::Message;
@@ -64,7 +64,9 @@ pub(crate) struct Connection {
     unloaded: Atomic<bool>,
     /// Whether the connection is being taken down, so that offers are of no interest any more.
     closing: Atomic<bool>,
-    /// Where messages, devices and rescinds are worked on.
+    /// Where messages are worked on, which may say that a disk is gone.
+    messenger: OwnQueue,
+    /// Where devices come and go.
     pub(crate) workers: Arc<OwnQueue>,
 }
 
@@ -76,6 +78,8 @@ impl WorkItem for Connection {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
+        // A disk may wait for this.
+        let _no_io = NoIo::new();
         loop {
             let Some((message, stalled)) = this.inbox.lock().pop() else {
                 return;
@@ -96,7 +100,7 @@ impl InterruptHandler for Handle {
             self.0.unloaded.store(true, Release);
         }
         let pushed = self.0.inbox.lock().push(cpu, message);
-        let _ = self.0.workers.enqueue(self.0.clone());
+        let _ = self.0.messenger.enqueue(self.0.clone());
         match pushed {
             Ok(()) => Delivery::Taken,
             Err(InboxFull) => Delivery::Busy,
@@ -139,6 +143,7 @@ impl Connection {
                 lent: Atomic::new(false),
                 unloaded: Atomic::new(false),
                 closing: Atomic::new(false),
+                messenger: OwnQueue::with_rescuer(c"viridian-messages")?,
                 workers,
             }? Error),
             GFP_KERNEL,
@@ -411,6 +416,12 @@ impl Connection {
         }
     }
 
+    /// Waits until all messages that have come are worked on, and what they have brought. Process context.
+    fn flush(&self) {
+        self.messenger.flush();
+        self.workers.flush();
+    }
+
     /// Takes the devices of all channels from the bus. Process context.
     fn remove_devices(&self) {
         for channel in self.channels.iter() {
@@ -535,7 +546,7 @@ impl Vmbus {
         connection
             .ask(|client| Ok((Request::Offers, client.request_offers()?)))?
             .ok()?;
-        connection.workers.flush();
+        connection.flush();
         self.warn_of_undriven()
     }
 
@@ -570,7 +581,7 @@ impl Drop for Vmbus {
         self.handlers = None;
         connection.closing.store(true, Relaxed);
         // An offer that is just being followed becomes a device; later ones do not.
-        connection.workers.flush();
+        connection.flush();
         connection.remove_devices();
         connection.disconnect();
         if let Some(partition) = partition() {
@@ -578,6 +589,7 @@ impl Drop for Vmbus {
             let _ = partition.synic().set_handler(None);
         }
         // Nobody but the workers themselves queues work any more.
+        connection.messenger.drain();
         connection.workers.drain();
         connection.remove_devices();
         for channel in connection.channels.iter() {

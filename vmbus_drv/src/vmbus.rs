@@ -41,7 +41,7 @@ pub use self::open::{
     SendError, Sender,
 };
 pub use self::vmalloc::SharedPages;
-pub use self::workqueue::flush;
+pub use self::workqueue::{flush, OwnQueue};
 
 pub use hvdef::Guid;
 pub use vmbus_proto::{class, Offer, Version};

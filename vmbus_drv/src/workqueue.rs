@@ -37,11 +37,8 @@ impl Drop for SoftirqsOff {
 
 /// A workqueue whose items run in process context on any CPU.
 ///
-/// It has no rescuer for times when memory is short (`WQ_MEM_RECLAIM`): its items remove devices, so they wait for the
-/// work of drivers on queues that have none, and the kernel warns of such a wait.
-///
 /// Drop it from no item of its own: that waits for all of them.
-pub(crate) struct OwnQueue(NonNull<bindings::workqueue_struct>);
+pub struct OwnQueue(NonNull<bindings::workqueue_struct>);
 
 // SAFETY: Workqueues may be used from any thread.
 unsafe impl Send for OwnQueue {}
@@ -49,13 +46,28 @@ unsafe impl Send for OwnQueue {}
 unsafe impl Sync for OwnQueue {}
 
 impl OwnQueue {
-    /// Makes a queue. Process context.
+    /// Makes a queue whose items may wait for those of queues without a rescuer. Process context.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(name: &'static CStr) -> Result<Self> {
-        let flags = bindings::wq_flags_WQ_UNBOUND;
+    pub fn new(name: &'static CStr) -> Result<Self> {
+        Self::with(name, bindings::wq_flags_WQ_UNBOUND)
+    }
+
+    /// Makes a queue whose items run even if there is no memory for another thread, since memory may become free only by
+    /// them. They wait for no item of a queue that [`Self::new`] made, or the kernel warns. Process context.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn with_rescuer(name: &'static CStr) -> Result<Self> {
+        let flags = bindings::wq_flags_WQ_UNBOUND | bindings::wq_flags_WQ_MEM_RECLAIM;
+        Self::with(name, flags)
+    }
+
+    /// Makes a queue with these flags.
+    fn with(name: &'static CStr, flags: bindings::wq_flags) -> Result<Self> {
         // SAFETY: The name is the only argument of its format. 0 stands for the default number of items at a time.
         let queue = unsafe {
             bindings::alloc_workqueue_noprof(c"%s".as_char_ptr(), flags, 0, name.as_char_ptr())
