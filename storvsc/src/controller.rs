@@ -24,7 +24,7 @@ use storvsc_proto::sizing::{self, Place};
 use storvsc_proto::{
     closing, completion, create_sub_channels, Action, Address, DataDirection, Deadline, Fate,
     Handshake, Late, Log, Packet, Progress, QueueAction, Reset, ScsiStatus, Sent, Srb, SrbFlags,
-    Step, Version, Wishes, CDB_SIZE, SENSE_SIZE, SRB_SIZE,
+    Step, Version, Wishes, SENSE_SIZE, SRB_SIZE,
 };
 use vmbus::{Channel, Device, Guid, OwnQueue, Reply, SendError};
 use zerocopy::{FromZeros, IntoBytes};
@@ -432,7 +432,6 @@ impl Controller {
             paths,
             targets,
             luns,
-            cdb_size: CDB_SIZE as u16,
         })
     }
 
@@ -708,7 +707,8 @@ impl scsi::Driver for Controller {
         match Self::packet(&command, lun) {
             Some(packet) => link.submit(&self.in_flight, command, lun, packet, last),
             None => {
-                // The command is dropped, and so ends. If it is the last, those before it need not wait for another.
+                command.complete(&Ending::REFUSED);
+                // If it is the last, those before it need not wait for another.
                 if last {
                     link.publish();
                 }

@@ -41,6 +41,9 @@ const SKIP_SETTLE_DELAY: u8 = 1 << 5;
 /// LUNs know no WRITE SAME unless it is said of one.
 const NO_WRITE_SAME: u8 = 1 << 6;
 
+/// The longest CDB that a command of the mid-layer has room for, in bytes (`MAX_COMMAND_SIZE`).
+const MAX_CDB_SIZE: u16 = 32;
+
 /// How long a LUN that is asked whether it is still there may take to answer, in milliseconds.
 const TEST_UNIT_READY_MS: u32 = 30_000;
 
@@ -121,8 +124,6 @@ pub(crate) struct Limits {
     pub(crate) targets: u8,
     /// LUNs of each.
     pub(crate) luns: u8,
-    /// The longest CDB in bytes.
-    pub(crate) cdb_size: u16,
 }
 
 /// What the mid-layer calls (`struct scsi_host_template`).
@@ -435,7 +436,9 @@ impl<T: Driver> Host<T> {
             (*host).max_channel = ffi::c_uint::from(limits.paths).saturating_sub(1);
             (*host).max_id = limits.targets.into();
             (*host).max_lun = limits.luns.into();
-            (*host).max_cmd_len = limits.cdb_size;
+            // All that it has room for. What is longer than the protocol has, the driver refuses: the mid-layer would forget
+            // that it was the last of a batch.
+            (*host).max_cmd_len = MAX_CDB_SIZE;
             (*host).max_sectors = limits.max_transfer_bytes / 512;
             (*host).sg_tablesize = u16::try_from(limits.max_pages).unwrap_or(u16::MAX);
             let [interrupting, polled] = driver.queues();

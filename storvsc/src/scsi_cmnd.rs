@@ -30,6 +30,8 @@ const CDB_MASKS: [u128; CDB_SIZE + 1] = {
 
 /// What the mid-layer is told of a command whose device is gone (`DID_NO_CONNECT`).
 const NO_CONNECT: u8 = 0x01;
+/// Of one that is ended before it was sent, and not to be tried again (`DID_ABORT`).
+const ABORT: u8 = 0x05;
 /// Of one that failed, and nobody knows why (`DID_ERROR`).
 const ERROR: u8 = 0x07;
 /// Of one that was lost on its way, and may be tried again (`DID_TRANSPORT_DISRUPTED`).
@@ -63,6 +65,8 @@ pub(crate) struct Ending<'a> {
 impl Ending<'_> {
     /// The device is gone.
     pub(crate) const GONE: Self = Self::of(NO_CONNECT);
+    /// The protocol has no such command.
+    pub(crate) const REFUSED: Self = Self::of(ABORT);
     /// The command cannot be sent.
     pub(crate) const FAILED: Self = Self::of(ERROR);
     /// The channel is gone, but the device is not.
