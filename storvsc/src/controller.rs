@@ -7,7 +7,7 @@ use crate::link::{Link, Private, Room};
 use crate::moduleparam;
 use crate::request::Requests;
 use crate::scsi::{self, Limits, LunSettings, Luns};
-use crate::scsi_cmnd::{Command, Ending, InFlight, Rejected};
+use crate::scsi_cmnd::{Command, Ending, InFlight, Rejected, Tag};
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use hv_core::compat::eproto;
@@ -23,8 +23,8 @@ use storvsc_proto::recovery::LOOK_MS;
 use storvsc_proto::sizing::{self, Place};
 use storvsc_proto::{
     closing, completion, create_sub_channels, Action, Address, DataDirection, Deadline, Fate,
-    Handshake, Late, Log, Packet, Progress, QueueAction, Reset, ScsiStatus, Sent, Srb, SrbFlags,
-    Step, Version, Wishes, SENSE_SIZE, SRB_SIZE,
+    Handshake, Late, Log, Packet, Progress, QueueAction, Reset, ScsiStatus, Sent, Silence, Srb,
+    SrbFlags, Step, Version, Wishes, SENSE_SIZE, SRB_SIZE,
 };
 use vmbus::{Channel, Device, Guid, OwnQueue, Reply, SendError};
 use zerocopy::{FromZeros, IntoBytes};
@@ -46,6 +46,8 @@ const HOST_TIMEOUT_S: u32 = 60;
 const EVENTS: u64 = 0;
 /// The work item that closes channels which have been lost.
 const LOSS: u64 = 1;
+/// The work item that closes a controller which is being removed, if its host is silent.
+const SILENCE: u64 = 2;
 
 /// How long it is waited for that the host confirms the end of all channels together, in milliseconds.
 const CLOSE_MS: u32 = 30_000;
@@ -127,6 +129,8 @@ pub(crate) struct Controller {
     pub(crate) late: AtomicU64,
     /// A sub-channel came.
     came: Arc<Reply<()>>,
+    /// The mid-layer's host is gone.
+    removed: Arc<Reply<()>>,
     /// Requests of the driver's own.
     #[pin]
     pub(crate) requests: Requests,
@@ -142,6 +146,9 @@ pub(crate) struct Controller {
     /// Closes lost channels.
     #[pin]
     loss_work: Work<Self, LOSS>,
+    /// Waits for the host's answers.
+    #[pin]
+    silence_work: Work<Self, SILENCE>,
     /// Where that happens, since it may be what others wait for to get memory. Nobody drops a controller in an item of it:
     /// [`Self::flush`] comes first.
     workers: OwnQueue,
@@ -150,6 +157,7 @@ pub(crate) struct Controller {
 impl_has_work! {
     impl HasWork<Self, 0> for Controller { self.events_work }
     impl HasWork<Self, 1> for Controller { self.loss_work }
+    impl HasWork<Self, 2> for Controller { self.silence_work }
 }
 
 impl WorkItem<EVENTS> for Controller {
@@ -184,6 +192,21 @@ impl WorkItem<LOSS> for Controller {
             this.settle();
         } else {
             this.close_lost();
+        }
+    }
+}
+
+impl WorkItem<SILENCE> for Controller {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        let patience = moduleparam::io_timeout_ms().unwrap_or(COMMAND_MS);
+        let mut silence = Silence::after(this.answers());
+        while this.removed.wait(patience).is_none() && !this.is_dead() {
+            if silence.lasts(this.answers(), this.in_flight.busy(None)) {
+                say!(pr_err, this, "the host is silent; it is closed");
+                this.broken();
+            }
         }
     }
 }
@@ -232,6 +255,7 @@ impl Controller {
         }
         let in_flight = InFlight::new(queues.len(), depth as usize)?;
         let came = Reply::new()?;
+        let removed = Reply::new()?;
         let workers = OwnQueue::with_rescuer(c"storvsc")?;
         Arc::pin_init(
             pin_init!(Self {
@@ -249,11 +273,13 @@ impl Controller {
                 stopping: AtomicBool::new(false),
                 late: AtomicU64::new(0),
                 came,
+                removed,
                 requests <- Requests::new(),
                 events <- Events::new(),
                 closing <- new_mutex!(closing),
                 events_work <- new_work!("storvsc/events"),
                 loss_work <- new_work!("storvsc/loss"),
+                silence_work <- new_work!("storvsc/silence"),
                 workers,
             }),
             GFP_KERNEL,
@@ -468,14 +494,18 @@ impl Controller {
         let _ = system_long().enqueue::<Arc<Self>, EVENTS>(self.clone());
     }
 
-    /// Follows events no more. Process context.
-    pub(crate) fn stop_events(&self) {
+    /// Follows events no more, since the controller is being removed; from here on the host's silence has a limit. Process
+    /// context.
+    pub(crate) fn stop_events(self: &Arc<Self>) {
         self.stopping.store(true, Relaxed);
+        let _ = system_long().enqueue::<Arc<Self>, SILENCE>(self.clone());
         vmbus::flush(&self.events_work);
     }
 
     /// Waits for all work items. Nothing may queue them any more. Process context.
     pub(crate) fn flush(&self) {
+        self.removed.complete(());
+        vmbus::flush(&self.silence_work);
         vmbus::flush(&self.events_work);
         vmbus::flush(&self.loss_work);
     }
@@ -590,6 +620,13 @@ impl Controller {
         closed.map(|(index, _)| self.in_flight.count(index)).sum()
     }
 
+    /// How many commands the host has answered, on the channels that are open.
+    fn answers(&self) -> u64 {
+        let mut sum = 0;
+        self.for_each_link(|_, link| sum += link.statistics().completed.get());
+        sum
+    }
+
     /// Calls `function` with each channel that is open, in the order of their numbers.
     pub(crate) fn for_each_link(&self, mut function: impl FnMut(usize, &Link)) {
         for (index, route) in self.routes.iter().enumerate() {
@@ -696,7 +733,7 @@ impl scsi::Driver for Controller {
         last: bool,
     ) -> Result<(), Rejected> {
         let lun = command.address();
-        let Some(link) = self.link(section, command.queue()) else {
+        let Some(link) = self.link(section, command.tag().queue) else {
             if self.is_dead() {
                 // The command is dropped, and so ends.
                 return Ok(());
@@ -748,8 +785,10 @@ impl scsi::Driver for Controller {
         u32::try_from(queue).unwrap_or(0)
     }
 
-    fn late(self: &Arc<Self>, address: Address, age_ms: u64) -> Late {
+    fn late(self: &Arc<Self>, address: Address, tag: Tag) -> Late {
         let leaving = self.stopping.load(Relaxed);
+        // The host may just have answered it.
+        let age_ms = self.in_flight.age_ms(tag).unwrap_or(0);
         let late = Late::of(age_ms, moduleparam::io_timeout_ms(), leaving);
         self.late.fetch_add(1, Relaxed);
         // The mid-layer may have ended the command that it was to be sent with.

@@ -5,7 +5,7 @@
 //! A driver implements [`Driver`]. It gets each command as a [`Command`], which ends exactly once: by
 //! [`Command::complete`], by [`Command::reject`], or, with an error, by being dropped.
 
-use crate::scsi_cmnd::{Command, Rejected};
+use crate::scsi_cmnd::{tag, Command, Rejected, Tag};
 use core::marker::PhantomData;
 use core::mem::size_of;
 use core::ptr::{self, NonNull};
@@ -77,8 +77,8 @@ pub(crate) trait Driver: Send + Sync + Sized + 'static {
     /// Which queue that interrupts the commands of a CPU go to.
     fn queue_of(&self, cpu: Cpu) -> u32;
 
-    /// A command of a LUN takes long, since so many milliseconds; what to do about it. Process context.
-    fn late(self: &Arc<Self>, address: Address, age_ms: u64) -> Late;
+    /// A command of a LUN takes long; what to do about it. Process context.
+    fn late(self: &Arc<Self>, address: Address, tag: Tag) -> Late;
 
     /// Ends all commands of a LUN, or of the controller, and returns once the host has none of them any more. Process
     /// context; allocations start no I/O.
@@ -264,16 +264,14 @@ impl<T: Driver> Template<T> {
     /// Says what to do with a command that takes long.
     extern "C" fn timed_out(command: *mut scsi_cmnd) -> scsi_timeout_action {
         // SAFETY: The mid-layer passes a command of ours, whose memory and device stay meanwhile.
-        let (driver, address, age_ms) = unsafe {
-            let age = bindings::jiffies.wrapping_sub((*command).jiffies_at_alloc);
-            // CAST: The same size.
-            let age_ms = bindings::jiffies64_to_msecs(age as u64);
-            (Self::driver_of(command), address((*command).device), age_ms)
+        let (driver, address, tag) = unsafe {
+            let address = address((*command).device);
+            (Self::driver_of(command), address, tag(command))
         };
         let Some(driver) = driver else {
             return scsi_bindings::scsi_timeout_action_SCSI_EH_NOT_HANDLED;
         };
-        match driver.late(address, age_ms) {
+        match driver.late(address, tag) {
             Late::Reset => scsi_bindings::scsi_timeout_action_SCSI_EH_NOT_HANDLED,
             Late::Wait | Late::Close => scsi_bindings::scsi_timeout_action_SCSI_EH_RESET_TIMER,
         }

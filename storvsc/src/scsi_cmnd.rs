@@ -83,6 +83,42 @@ impl Ending<'_> {
     }
 }
 
+/// What no other command has until this one ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tag {
+    /// The number of the queue on which the command came.
+    pub(crate) queue: usize,
+    /// The command's number there.
+    number: usize,
+}
+
+/// The tag of a command.
+///
+/// # Safety
+///
+/// The command is valid, and the mid-layer has given it to the driver.
+#[inline]
+pub(crate) unsafe fn tag(command: *const scsi_cmnd) -> Tag {
+    // SAFETY: By the condition of this function, and as the block layer lays requests out: the request is right before the
+    // command. One that was queued has a hardware queue.
+    unsafe {
+        let request = command.cast::<bindings::request>().sub(1);
+        Tag {
+            queue: (*(*request).mq_hctx).queue_num as usize,
+            number: usize::try_from((*request).tag).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+/// The time in jiffies, which comes round.
+#[inline]
+fn now() -> u32 {
+    // SAFETY: The kernel has this for everybody to read.
+    let jiffies = unsafe { (&raw const bindings::jiffies).read_volatile() };
+    // CAST: The lower half.
+    jiffies as u32
+}
+
 /// A command that the driver owns, and whose data is mapped for the device.
 ///
 /// Dropping it ends it as [`Ending::GONE`].
@@ -128,22 +164,11 @@ impl<T: Driver> Command<T> {
         Ok((command, last))
     }
 
-    /// The block layer's request, which is right before the command.
-    fn request(&self) -> *const bindings::request {
-        // SAFETY: By the invariant, and as the block layer lays requests out.
-        unsafe { self.raw.as_ptr().cast::<bindings::request>().sub(1) }
-    }
-
-    /// The number of the queue on which the command came.
-    pub(crate) fn queue(&self) -> usize {
-        // SAFETY: By the invariant; a request that was queued has a hardware queue.
-        unsafe { (*(*self.request()).mq_hctx).queue_num as usize }
-    }
-
-    /// The command's number, which no other of the same queue has until it ends.
-    pub(crate) fn tag(&self) -> usize {
+    /// Its queue and number.
+    #[inline]
+    pub(crate) fn tag(&self) -> Tag {
         // SAFETY: By the invariant.
-        usize::try_from(unsafe { (*self.request()).tag }).unwrap_or(usize::MAX)
+        unsafe { tag(self.raw.as_ptr()) }
     }
 
     /// The CDB, zeros behind it, and its length; `None` if it is longer.
@@ -376,14 +401,27 @@ impl<T: Driver> InFlight<T> {
         self.slots.len().saturating_mul(mem::size_of::<Slot>())
     }
 
+    /// The place of a command with this tag, and its number; `None` if there is no such place.
+    #[inline]
+    fn slot(&self, tag: Tag) -> Option<(usize, &Slot)> {
+        let number = Some(tag.number).filter(|number| *number < self.depth)?;
+        // A product that does not fit is of no place either.
+        let index = tag.queue.wrapping_mul(self.depth).wrapping_add(number);
+        Some((index, self.slots.get(index)?))
+    }
+
+    /// For how long the host has had the command with this tag, in milliseconds; `None` if it does not have it.
+    pub(crate) fn age_ms(&self, tag: Tag) -> Option<u64> {
+        let age = self.slot(tag)?.1.place.age(now())?;
+        // SAFETY: No preconditions.
+        Some(unsafe { bindings::jiffies64_to_msecs(age.into()) })
+    }
+
     /// The place of a command, and the transaction id that it has if it is put there now; `None` if there is no such
     /// place, or the host still has an earlier command of this queue and tag.
     #[inline]
     pub(crate) fn reserve(&self, command: &Command<T>) -> Option<Reserved<'_>> {
-        let tag = Some(command.tag()).filter(|tag| *tag < self.depth)?;
-        // A product that does not fit is of no place either.
-        let index = command.queue().wrapping_mul(self.depth).wrapping_add(tag);
-        let slot = self.slots.get(index)?;
+        let (index, slot) = self.slot(command.tag())?;
         Some(Reserved {
             slot,
             generation: slot.place.free()?,
@@ -406,7 +444,7 @@ impl<T: Driver> InFlight<T> {
         slot.command.store(command.raw.as_ptr(), Relaxed);
         // INVARIANT: The command is stored, and goes out of the caller's hands.
         mem::forget(command);
-        slot.place.put(reserved.generation, channel, lun);
+        slot.place.put(reserved.generation, channel, lun, now());
     }
 
     /// The command that was in a place, for who has taken it.

@@ -22,6 +22,8 @@ pub struct Place {
     state: AtomicU64,
     /// Where the command's LUN is.
     lun: AtomicU32,
+    /// When the command was sent, by a clock of the driver's that may come round.
+    sent: AtomicU32,
 }
 
 /// The state of a place that has, or had, the command of a generation.
@@ -59,6 +61,7 @@ impl Place {
         Self {
             state: AtomicU64::new(state(number.wrapping_mul(APART), 0)),
             lun: AtomicU32::new(0),
+            sent: AtomicU32::new(0),
         }
     }
 
@@ -70,11 +73,12 @@ impl Place {
         (occupant == 0).then_some(generation)
     }
 
-    /// A command for a LUN is here from now on, which goes to the host by this channel. Its generation is that of
+    /// A command for a LUN is here from `now` on, which goes to the host by this channel. Its generation is that of
     /// [`Self::free`].
     #[inline]
-    pub fn put(&self, generation: u32, channel: u16, lun: Address) {
+    pub fn put(&self, generation: u32, channel: u16, lun: Address, now: u32) {
         self.lun.store(lun.into(), Ordering::Relaxed);
+        self.sent.store(now, Ordering::Relaxed);
         let state = state(generation, occupant(channel));
         self.state.store(state, Ordering::Release);
     }
@@ -99,6 +103,14 @@ impl Place {
         let (_, occupant) = split(self.state.load(Ordering::Acquire));
         let here = || self.lun.load(Ordering::Relaxed);
         occupant != 0 && lun.is_none_or(|lun| u32::from(lun) == here())
+    }
+
+    /// For how long the host has had the command; `None` if it has none. A command that is tried again is as old as its last
+    /// try.
+    #[must_use]
+    pub fn age(&self, now: u32) -> Option<u32> {
+        let age = || now.wrapping_sub(self.sent.load(Ordering::Relaxed));
+        self.is_busy(None).then(age)
     }
 
     /// Whether the host has a command here that went by this channel.
@@ -138,17 +150,17 @@ mod tests {
         let place = Place::new(0);
         assert_eq!(place.free(), Some(0));
         assert!(!place.take(0, 0) && !place.drain(0));
-        place.put(0, 3, LUN);
+        place.put(0, 3, LUN, 0);
         assert_eq!(place.free(), None);
         assert!(!place.take(0, 0) && !place.take(0, 2) && !place.take(1, 3));
         assert!(place.take(0, 3));
         assert!(!place.take(0, 3) && !place.drain(3));
         assert_eq!(place.free(), Some(1));
-        place.put(1, 3, LUN);
+        place.put(1, 3, LUN, 0);
         assert!(!place.take(0, 3), "an answer that comes again");
         assert!(!place.drain(2));
         assert!(place.drain(3) && !place.take(1, 3));
-        place.put(2, 0, LUN);
+        place.put(2, 0, LUN, 0);
         assert!(place.drain(0));
     }
 
@@ -157,9 +169,10 @@ mod tests {
         let place = Place {
             state: AtomicU64::new(state(u32::MAX, 0)),
             lun: AtomicU32::new(0),
+            sent: AtomicU32::new(0),
         };
         assert_eq!(place.free(), Some(u32::MAX));
-        place.put(u32::MAX, u16::MAX, LUN);
+        place.put(u32::MAX, u16::MAX, LUN, 0);
         assert!(!place.take(u32::MAX, 0));
         assert!(place.take(u32::MAX, u16::MAX));
         assert_eq!(place.free(), Some(0));
@@ -169,7 +182,7 @@ mod tests {
     fn neighbours_have_other_generations() {
         let place = Place::new(7);
         let generation = place.free().unwrap();
-        place.put(generation, 0, LUN);
+        place.put(generation, 0, LUN, 0);
         assert!(!place.take(Place::new(6).free().unwrap(), 0));
         assert!(place.take(generation, 0));
     }
@@ -178,17 +191,29 @@ mod tests {
     fn whose_it_is() {
         let place = Place::new(0);
         assert!(!place.is_busy(None) && !place.is_busy(Some(LUN)));
-        place.put(0, 0, LUN);
+        place.put(0, 0, LUN, 0);
         assert!(place.is_busy(None) && place.is_busy(Some(LUN)) && !place.is_busy(Some(OTHER)));
         assert!(place.take(0, 0));
         assert!(!place.is_busy(None) && !place.is_busy(Some(LUN)));
     }
 
     #[test]
+    fn a_command_is_as_old_as_its_last_try() {
+        let place = Place::new(0);
+        assert_eq!(place.age(7), None);
+        place.put(0, 1, LUN, u32::MAX);
+        assert_eq!((place.age(u32::MAX), place.age(4)), (Some(0), Some(5)));
+        assert!(place.take(0, 1));
+        assert_eq!(place.age(4), None);
+        place.put(1, 0, LUN, 100);
+        assert_eq!(place.age(130), Some(30));
+    }
+
+    #[test]
     fn of_many_who_try_one_gets_it() {
         let place = Place::new(0);
         for generation in 0..2000 {
-            place.put(generation, 1, LUN);
+            place.put(generation, 1, LUN, 0);
             let got = thread::scope(|scope| {
                 let tries = [
                     scope.spawn(|| place.take(generation, 1)),

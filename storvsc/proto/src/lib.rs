@@ -48,7 +48,7 @@ pub use incoming::Incoming;
 pub use lun::Address;
 pub use packet::{NtStatus, Operation, Packet, PacketFlags, Payload, PACKET_SIZE};
 pub use properties::{ChannelFlags, ChannelProperties, FcWwn, OfferProperties, SubChannelCount};
-pub use recovery::{Late, Progress, Reset};
+pub use recovery::{Late, Progress, Reset, Silence};
 pub use srb::{
     DataDirection, QueueAction, ScsiStatus, Srb, SrbFlags, SrbStatus, SrbStatusFlags, CDB_SIZE,
     SENSE_SIZE, SRB_SIZE,

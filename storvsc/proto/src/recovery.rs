@@ -13,6 +13,10 @@ use zerocopy::FromZeros as _;
 /// Between two looks whether the host has given commands back, in milliseconds.
 pub const LOOK_MS: u32 = 10;
 
+/// By how much a command may seem younger than the kernel's timer, which is set just before it is sent, in milliseconds: a
+/// tick of the slowest clock.
+const TICK_MS: u64 = 10;
+
 /// What to do about a command that has taken longer than the kernel waits without asking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Late {
@@ -25,14 +29,36 @@ pub enum Late {
 }
 
 impl Late {
-    /// What to do about a command of this age, where the user wants to wait for `limit_ms`, or for ever.
+    /// What to do about a command that the host has had for so long, where the user wants to wait for `limit_ms`, or for ever.
     #[must_use]
     pub fn of(age_ms: u64, limit_ms: Option<u32>, leaving: bool) -> Self {
         match limit_ms {
             _ if leaving => Self::Close,
-            Some(limit) if age_ms >= limit.into() => Self::Reset,
+            Some(limit) if age_ms.saturating_add(TICK_MS) >= limit.into() => Self::Reset,
             _ => Self::Wait,
         }
+    }
+}
+
+/// Whether the host says anything, while the controller is being removed.
+#[derive(Clone, Copy, Debug)]
+pub struct Silence {
+    /// How many commands it had answered at the last look.
+    answers: u64,
+}
+
+impl Silence {
+    /// So far the host has answered so many commands.
+    #[must_use]
+    pub const fn after(answers: u64) -> Self {
+        Self { answers }
+    }
+
+    /// By now it has answered so many, and still has some if `busy`: whether it has said nothing since the last look,
+    /// although it was to.
+    pub fn lasts(&mut self, answers: u64, busy: bool) -> bool {
+        let before = core::mem::replace(&mut self.answers, answers);
+        busy && before == answers
     }
 }
 
@@ -101,10 +127,20 @@ mod tests {
     #[test]
     fn a_slow_host_is_waited_for() {
         assert_eq!(Late::of(u64::MAX, None, false), Late::Wait);
-        assert_eq!(Late::of(1999, Some(2000), false), Late::Wait);
-        assert_eq!(Late::of(2000, Some(2000), false), Late::Reset);
+        assert_eq!(Late::of(1989, Some(2000), false), Late::Wait);
+        assert_eq!(Late::of(1990, Some(2000), false), Late::Reset);
+        assert_eq!(Late::of(u64::MAX, Some(2000), false), Late::Reset);
         assert_eq!(Late::of(0, None, true), Late::Close);
         assert_eq!(Late::of(0, Some(2000), true), Late::Close);
+    }
+
+    #[test]
+    fn a_host_that_answers_something_is_not_silent() {
+        let mut silence = Silence::after(7);
+        assert!(!silence.lasts(8, true));
+        assert!(!silence.lasts(8, false), "it was asked nothing");
+        assert!(silence.lasts(8, true) && silence.lasts(8, true));
+        assert!(!silence.lasts(9, true));
     }
 
     #[test]

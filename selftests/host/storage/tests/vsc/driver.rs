@@ -244,7 +244,7 @@ impl Driver {
             Ok(()) => {
                 let address = Self::address(command.lun);
                 assert!(self.commands[number].replace(command).is_none());
-                self.places[number].put(generation, channel, address);
+                self.places[number].put(generation, channel, address, 0);
                 None
             }
             Err(WriteError::Full { .. }) => Some(command),
