@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek as _, SeekFrom};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use vmm_sys_util::fallocate::{fallocate, FallocateMode};
@@ -54,8 +54,9 @@ pub(crate) struct FileBacking {
 impl FileBacking {
     /// Opens a file.
     pub(crate) fn open(path: &str, read_only: bool) -> io::Result<Self> {
-        let file = File::options().read(true).write(!read_only).open(path)?;
-        let size = Mutex::new(file.metadata()?.len());
+        let mut file = File::options().read(true).write(!read_only).open(path)?;
+        // The end, since a block device's metadata does not say its size.
+        let size = Mutex::new(file.seek(SeekFrom::End(0))?);
         Ok(Self { file, size })
     }
 
