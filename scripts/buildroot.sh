@@ -17,7 +17,7 @@ stable)
     # cargo, clang, valgrind: host-side crates, fuzzing and instruction counts; the last lines boot and fill guests.
     packages="$compile cargo clang valgrind
         linux-headers-amd64/trixie-backports linux-source/trixie-backports
-        busybox-static kexec-tools util-linux
+        busybox-static kexec-tools makedumpfile util-linux
         hyperv-daemons/trixie-backports linuxptp e2fsprogs xfsprogs fio sg3-utils genisoimage jq"
     # trixie's own QEMU 10.0 changes a CPU's pending interrupts without a lock where it emulates SVM, and so can lose
     # some. 11.1 does not. Its parts are named one by one, since what a package depends on is taken from trixie.

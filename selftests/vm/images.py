@@ -35,6 +35,8 @@ NEEDS = {
          "/usr/bin/sg_persist", "/usr/bin/sg_raw", "/usr/bin/sg_readcap", "/usr/bin/sg_reset", "/usr/bin/sg_sync",
          "/usr/bin/sg_turs", "/usr/bin/sg_unmap", "/usr/bin/sg_vpd", "/usr/bin/sg_write_same"),
     ),
+    # What saves a dump to a disk: small, since a crash kernel has it in memory.
+    "dump": (("hv_storvsc", "sd_mod", "ext4"), ("/usr/sbin/mkfs.ext4", "/usr/sbin/e2fsck", "/usr/bin/makedumpfile")),
     "daemons": (
         ("hv_utils", "uio", "uio_hv_generic", "ext4", "brd", "dummy"),
         ("/usr/sbin/hv_fcopy_uio_daemon", "/usr/sbin/hv_kvp_daemon", "/usr/sbin/hv_vss_daemon", "/usr/sbin/mkfs.ext4",
@@ -214,15 +216,17 @@ def guest_python(kernel):
     return part(f"python-{kernel.release}", [lsvmbus, python], fill)
 
 
-def guest_kexec(kernel, base):
-    """The part with kexec and what a second kernel is booted from: the stock kernel and the base part."""
+def guest_kexec(kernel, parts):
+    """The part with kexec and what a second kernel is booted from: the stock kernel, and what else the guest has."""
 
     def fill(archive):
         add_program(archive, "/usr/sbin/kexec")
         archive.file("/kexec/vmlinuz", kernel.vmlinuz)
-        archive.file("/kexec/initrd", base)
+        with tempfile.NamedTemporaryFile() as initrd:
+            join(initrd.name, parts)
+            archive.file("/kexec/initrd", initrd.name)
 
-    return part(f"kexec-{kernel.release}", [kernel.vmlinuz, base], fill)
+    return part(f"kexec{len(parts)}-{kernel.release}", [kernel.vmlinuz, *parts], fill)
 
 
 def host_part(host):

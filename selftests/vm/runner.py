@@ -106,11 +106,11 @@ class Run:
             parts = [base]
             if "python" in guest.needs:
                 parts.append(images.guest_python(self.kernel))
-            if "kexec" in guest.needs:
-                parts.append(images.guest_kexec(self.kernel, base))
             if "marks" in guest.needs:
                 parts.append(bench.guest_marks())
             parts += [images.guest_need(self.kernel, need) for need in guest.needs if need in images.NEEDS]
+            if "kexec" in guest.needs:
+                parts.append(images.guest_kexec(self.kernel, parts))
             initrd = "/boot/" + "-".join(["initrd", *guest.needs])
             if not os.path.exists(self.folder + initrd):
                 images.join(self.folder + initrd, parts)
