@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 60
 
 vm = selftests/vm/run --kernel $(KERNEL) --host $(HOST) --drivers $(DRIVERS)
 
-.PHONY: modules modules_install clean help demo shell test soak test-pure test-vm check fmt fuzz bench
+.PHONY: modules modules_install root_disk_install uninstall clean help demo shell test soak test-pure test-vm check fmt fuzz bench
 .DEFAULT_GOAL := modules
 
 modules: ## Build the modules for the running kernel (KDIR= or KVER= for another) into build/modules/RELEASE
@@ -18,11 +18,17 @@ modules: ## Build the modules for the running kernel (KDIR= or KVER= for another
 modules_install: modules ## Install them under /lib/modules/RELEASE/updates
 	@scripts/install.sh $(KDIR)
 
+root_disk_install: ## Install what the initramfs of a root disk on VMBus needs; read Documentation/root-disk.md first
+	@scripts/install.sh --root-disk
+
+uninstall: ## Remove what these two have installed
+	@scripts/install.sh --remove
+
 clean: ## Remove what was built, but not the build roots
-	@rm -rf build/modules build/cargo build/cargo-root build/vm build/logs vendor
+	@rm -rf build/modules build/cargo build/cargo-root build/vm build/logs build/rootdisk vendor
 
 help: ## This list
-	@sed -nE 's/^([a-z_-]+):[^#]*## (.*)$$/  make \1\t\2/p' Makefile | expand -t 24
+	@sed -nE 's/^([a-z_-]+):[^#]*## (.*)$$/  make \1\t\2/p' Makefile | expand -t 28
 
 demo: ## Prepare everything, boot a nested guest, load the modules and show what they found
 	@scripts/demo.sh
