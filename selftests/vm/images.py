@@ -43,8 +43,8 @@ NEEDS = {
          "/usr/sbin/fsfreeze", "/usr/sbin/phc_ctl"),
     ),
 }
-# What turns L1 into a host; kvm-intel serves when L1 is not emulated by QEMU as AMD.
-L1_MODULES = ("kvm", "kvm-amd", "kvm-intel")
+# What turns L1 into a host, kvm-intel where L1 is not emulated by QEMU as AMD; and what its guests' root disks are on.
+L1_MODULES = ("kvm", "kvm-amd", "kvm-intel", "virtio_blk")
 
 
 class Kernel:
@@ -53,6 +53,8 @@ class Kernel:
     def __init__(self, name):
         self.folder = os.path.join(BUILD, "kernel", name)
         self.vmlinuz = os.path.join(self.folder, "vmlinuz")
+        # What scripts/rootdisk.sh makes: `disk` and `initrd`.
+        self.root_disk = os.path.join(BUILD, "rootdisk", name)
         with open(os.path.join(self.folder, "release"), encoding="ascii") as opened:
             self.release = opened.read().strip()
         self.ours = sorted(glob.glob(os.path.join(BUILD, "modules", self.release, "*.ko")))

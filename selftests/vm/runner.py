@@ -81,6 +81,8 @@ class Run:
         # More for the machine around the guests: words of its kernel's command line, and of QEMU's.
         self.l1_words = ""
         self.machine = []
+        # Guests of this boot that have a root disk.
+        self.root_disks = 0
 
     def prepare(self, guests, words, hosts=()):
         """Writes the guests' folders; `words` are added to each command line. Returns the archives for L1.
@@ -102,6 +104,7 @@ class Run:
                 archive.file(path, source)
 
         place("/boot/vmlinuz", self.kernel.vmlinuz)
+        self.root_disks = 0
         for number, (name, guest, members) in enumerate(guests):
             parts = [base]
             if "python" in guest.needs:
@@ -111,7 +114,12 @@ class Run:
             parts += [images.guest_need(self.kernel, need) for need in guest.needs if need in images.NEEDS]
             if "kexec" in guest.needs:
                 parts.append(images.guest_kexec(self.kernel, parts))
-            initrd = "/boot/" + "-".join(["initrd", *guest.needs])
+            disks = guest.disks
+            if tests.ROOT_DISK in disks:
+                # Its initramfs is its own.
+                parts = [f"{self.kernel.root_disk}/initrd"]
+                disks = [self._root_disk(number) if disk == tests.ROOT_DISK else disk for disk in disks]
+            initrd = "/boot/" + "-".join(["initrd", *(["root"] if parts[0] != base else guest.needs)])
             if not os.path.exists(self.folder + initrd):
                 images.join(self.folder + initrd, parts)
                 if not self.direct:
@@ -128,7 +136,7 @@ class Run:
                 "CMDLINE": guest.kernel_command_line(more),
                 "CPUS": guest.cpus,
                 "MEMORY": guest.memory,
-                "DISK_SIZES": " ".join(guest.disks),
+                "DISK_SIZES": " ".join(disks),
                 "NICS": guest.nics,
                 "OPTIONS": guest.options,
                 "HYPERV": int(guest.boot != "plain"),
@@ -145,6 +153,15 @@ class Run:
             return []
         archive.save(f"{self.folder}/jobs.cpio")
         return [images.l1_base(self.kernel), *map(images.host_part, hosts), f"{self.folder}/jobs.cpio"]
+
+    def _root_disk(self, number):
+        """The path of guest `number`'s root disk: a copy of its own, or in L1 a drive that forgets what is written."""
+        if self.direct:
+            path = f"{self.folder}/root{number}"
+            shutil.copy(f"{self.kernel.root_disk}/disk", path)
+            return path
+        self.root_disks += 1
+        return f"/dev/vd{chr(ord('a') + self.root_disks - 1)}"
 
     def start(self, guests, parts):
         """Starts the guests, in L1 or directly. Returns the process and the paths of the consoles."""
@@ -175,6 +192,9 @@ class Run:
             "-append", f"console=ttyS0 quiet panic=-1 mitigations=off {self.l1_words}",
             "-serial", f"file:{self.logs}/l1.log", "-d", "cpu_reset,guest_errors", "-D", f"{self.logs}/l0.log",
         ]
+        for number in range(self.root_disks):
+            drive = f"file={self.kernel.root_disk}/disk,format=raw,snapshot=on,if=none,id=root{number}"
+            command += ["-drive", drive, "-device", f"virtio-blk-pci,drive=root{number}"]
         for number, path in enumerate(consoles):
             bus, place = divmod(number, PORTS)
             if place == 0:

@@ -13,6 +13,8 @@ NATIVE = "initcall_blacklist=hv_acpi_init"
 BOOTS = {"native": NATIVE, "stock": "", "nopv": f"{NATIVE} nopv", "plain": NATIVE}
 # Seconds a guest may take to boot and to go down, on top of its tests' time limits.
 BOOT_LIMIT = 60
+# The word for a disk with a Debian on it, where a header lists sizes.
+ROOT_DISK = "root"
 # How often the scripts are to repeat what they repeat, if not as often as they like.
 ROUNDS = int(os.environ.get("ROUNDS") or 0)
 # Seconds that each such round adds to a test's time limit.
