@@ -2,7 +2,7 @@
 # After a panic, the crash kernel saves the memory of the first one to a disk of the host, as Debian's kdump-tools would,
 # and the last words of that kernel can be read from it.
 # guest: fresh
-# drivers: viridian
+# drivers: viridian stock
 # hosts: hvhost
 # cmdline: crashkernel=256M
 # memory: 1024
