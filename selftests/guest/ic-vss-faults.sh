@@ -30,7 +30,7 @@ gives() {
         host_ask '{"command":"faults_clear"}' && writable 8 && within 10 ask backup device vss timeout_ms 4000 && writable
 }
 
-plan 24
+plan 30
 check "the driver loads" load_utils daemon_timeout_s=2 freeze_timeout_s=2
 mkdir -p /run/frozen
 stock_module brd rd_nr=1 rd_size=16384 && stock_module ext4 && mkfs.ext4 -q /dev/ram0
@@ -71,6 +71,21 @@ for nth in 3 4; do
         check "packet $nth $direction is lost" gives "\"direction\":\"$direction\",\"nth\":$nth,\"action\":\"drop\""
     done
 done
+# The shell that the driver has thaw takes its time, and the next daemon comes in between.
+rm /bin/sh
+printf '#!/bin/ash\nsleep 8\nexec /bin/ash "$@"\n' > /bin/sh
+chmod +x /bin/sh
+check "the host freezes" freeze
+kill -KILL "$daemon"
+start
+check "its daemon is killed, and another one is there" within 5 ask check device vss
+refuses "a freeze that the driver's own thaw will undo is refused" freeze
+check "one that comes after that succeeds" within 15 freeze
+check "and lasts" frozen
+ask thaw device vss > /dev/null
+check "until the host thaws" writable 8
+ln -sf busybox /bin/sh
+
 stop_daemons
 umount /run/frozen
 rmdir /run/frozen
