@@ -2,9 +2,10 @@
 
 //! Services whose requests a daemon in user space answers: the pure [`Relay`] between a channel and a character device.
 //!
-//! All state is under one lock, and all of this in process context. What the relay leaves behind, see [`Daemon::with`], is done each time
-//! that something went into it. What takes longer, see [`Kind::clean_up`], has a work item of its own. Nothing here allocates
-//! memory once there is a device, which could have to wait for the file systems that the daemon has frozen.
+//! All state is under one lock, and all of this in process context. What the relay leaves behind, see [`Daemon::with`], is
+//! done each time that something went into it. What takes longer, see [`Kind::clean_up`], has a work item of its own.
+//! Nothing here allocates memory once there is a device, which could have to wait for the file systems that the daemon has
+//! frozen.
 
 use crate::link::{Offer, Request};
 use crate::miscdevice::{MiscDevice, Name, Talk};

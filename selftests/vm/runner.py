@@ -22,8 +22,8 @@ KVM_CHECK_EXTENSION = 0xAE03
 KVM_CAP_HYPERV_SYNIC2 = 148
 # A guest that the emulator has killed is booted so often; README.md says how that comes.
 BOOTS = 2
-# Consoles on one virtio serial bus. With twice as many, QEMU has more to say at a time than the guest has buffers for,
-# drops that a port is open, and who writes to it waits for ever.
+# Consoles on one virtio serial bus. With 21, L1 once waited for ever where it wrote to the eleventh: presumably QEMU had more
+# to announce at a time than L1 had buffers for, and dropped that the port was open.
 PORTS = 8
 # MiB that L1 needs beside its guests and the archive that it boots from, which it holds twice while it unpacks: its own,
 # and what the guests' disks hold.
