@@ -5,6 +5,7 @@
 #include <linux/irqflags.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
+#include <linux/spinlock.h>
 #include <linux/topology.h>
 #include <linux/version.h>
 #include <asm/cpuid/api.h>
@@ -82,6 +83,24 @@ unsigned long rust_helper_hv_local_irq_save(void)
 void rust_helper_hv_local_irq_restore(unsigned long flags)
 {
 	local_irq_restore(flags);
+}
+
+unsigned long rust_helper_hv_spin_lock_irqsave(spinlock_t *lock)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(lock, flags);
+	return flags;
+}
+
+bool rust_helper_hv_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags)
+{
+	return spin_trylock_irqsave(lock, *flags);
+}
+
+void rust_helper_hv_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags)
+{
+	spin_unlock_irqrestore(lock, flags);
 }
 
 u64 rust_helper_hv_virt_to_phys(void *address)

@@ -3,6 +3,7 @@
 #ifndef VIRIDIAN_HV_CORE_SHIM_H
 #define VIRIDIAN_HV_CORE_SHIM_H
 
+#include <linux/spinlock_types.h>
 #include <linux/types.h>
 
 void rust_helper_hv_cpuid(u32 leaf, u32 *regs);
@@ -17,6 +18,9 @@ bool rust_helper_hv_builtin_vmbus(void);
 bool rust_helper_hv_kernel_runs_hyperv(void);
 unsigned long rust_helper_hv_local_irq_save(void);
 void rust_helper_hv_local_irq_restore(unsigned long flags);
+unsigned long rust_helper_hv_spin_lock_irqsave(spinlock_t *lock);
+bool rust_helper_hv_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags);
+void rust_helper_hv_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
 u64 rust_helper_hv_virt_to_phys(void *address);
 bool rust_helper_hv_cpu_online(unsigned int cpu);
 int rust_helper_hv_cpu_to_node(unsigned int cpu);

@@ -6,6 +6,7 @@
 //! symbols are exported to the modules above. Facts come from the TLFS; the pure half is the crate [`hvdef`].
 
 pub mod compat;
+mod counter;
 mod cpuhp;
 mod cpuid;
 mod debugfs;
@@ -18,19 +19,22 @@ mod percpu;
 mod ratelimit;
 mod rcu;
 mod sched_mm;
+mod spinlock;
 mod synic;
 mod time;
 
+pub use self::counter::Counter;
 pub use self::cpuhp::{Cpu, Hotplug, HotplugLock, HotplugState};
 pub use self::debugfs::Files;
 pub use self::hypercall::{Hypercalls, PostError};
-pub use self::irqflags::{InterruptsOff, IrqLock};
+pub use self::irqflags::InterruptsOff;
 pub use self::page::{HostPage, HV_PAGE_SIZE};
 pub use self::partition::{partition, Partition, Registration};
 pub use self::percpu::PerCpu;
 pub use self::ratelimit::RateLimit;
 pub use self::rcu::{synchronize_rcu, RcuSlot};
 pub use self::sched_mm::NoIo;
+pub use self::spinlock::{IrqLock, IrqLockBackend};
 pub use self::synic::{Delivery, InterruptHandler, MessageCopy, Synic};
 
 pub use self::time::reference_time;

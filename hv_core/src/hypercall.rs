@@ -8,11 +8,11 @@
 use crate::page::HV_PAGE_SIZE;
 use crate::percpu::PerCpu;
 use crate::{msr, Cpu, HostPage, InterruptsOff};
+use core::sync::atomic::Ordering::Relaxed;
 use hvdef::hypercall::{Code, Control, PostMessage, Rep, RepStep, ResultWord, SignalEvent, Status};
 use hvdef::msr::{GuestOsId, OverlayPage, GUEST_OS_ID, HYPERCALL};
 use hvdef::synic::MessageType;
 use kernel::prelude::*;
-use kernel::sync::atomic::Relaxed;
 use zerocopy::IntoBytes;
 
 /// How a call reaches the hypervisor.

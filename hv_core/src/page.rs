@@ -3,9 +3,9 @@
 //! One page of memory that the hypervisor or the host reads and writes at will.
 
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, AtomicU64};
 use kernel::alloc::AllocError;
 use kernel::bindings;
-use kernel::sync::atomic::Atomic;
 
 /// Size of a page of the hypervisor's interface, in bytes; always 4096.
 pub const HV_PAGE_SIZE: usize = 4096;
@@ -56,13 +56,14 @@ impl HostPage {
     }
 
     /// The 64-bit word at `index` times 8 bytes, if that is inside the page.
+    #[inline]
     #[must_use]
-    pub fn word(&self, index: usize) -> Option<&Atomic<u64>> {
+    pub fn word(&self, index: usize) -> Option<&AtomicU64> {
         if index >= HV_PAGE_SIZE / 8 {
             return None;
         }
         // SAFETY: In bounds by the check and aligned; an atomic is sound on memory that others write.
-        Some(unsafe { Atomic::from_ptr(self.address.as_ptr().cast::<u64>().add(index)) })
+        Some(unsafe { AtomicU64::from_ptr(self.address.as_ptr().cast::<u64>().add(index)) })
     }
 
     /// Sets bit `bit`, counted from the lowest of the first byte, with a full barrier; nothing if it is outside.
@@ -76,13 +77,14 @@ impl HostPage {
     }
 
     /// The 32-bit word at `index` times 4 bytes, if that is inside the page.
+    #[inline]
     #[must_use]
-    pub fn word32(&self, index: usize) -> Option<&Atomic<u32>> {
+    pub fn word32(&self, index: usize) -> Option<&AtomicU32> {
         if index >= HV_PAGE_SIZE / 4 {
             return None;
         }
         // SAFETY: As for `word`.
-        Some(unsafe { Atomic::from_ptr(self.address.as_ptr().cast::<u32>().add(index)) })
+        Some(unsafe { AtomicU32::from_ptr(self.address.as_ptr().cast::<u32>().add(index)) })
     }
 }
 

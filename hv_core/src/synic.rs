@@ -5,17 +5,17 @@
 
 use crate::compat::full_barrier;
 use crate::cpuhp::{Cpu, Hotplug, HotplugLock, HotplugState};
-use crate::{msr, HostPage, InterruptsOff, PerCpu, RcuSlot};
+use crate::{msr, Counter, HostPage, InterruptsOff, PerCpu, RcuSlot};
 use core::fmt;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize};
 use hvdef::msr::{sint, OverlayPage, Scontrol, Sint, EOM, SCONTROL, SIEFP, SIMP, VP_INDEX};
 use hvdef::synic::{
     event_flags, MessageType, EVENT_FLAGS_SIZE, EVENT_FLAG_WORDS, FLAGS_OFFSET, FLAG_PENDING,
     MESSAGE_SIZE, VMBUS_SINT,
 };
 use kernel::prelude::*;
-use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed, Release};
-use kernel::sync::Arc;
+use kernel::sync::{rcu, Arc};
 
 /// A private copy of a message slot.
 pub type MessageCopy = [u8; MESSAGE_SIZE];
@@ -34,8 +34,8 @@ pub trait InterruptHandler: Send + Sync {
     /// A message came. Hardirq.
     fn message(&self, cpu: Cpu, message: &MessageCopy) -> Delivery;
 
-    /// Event flag `flag` (0 to 2047) was set, and has been cleared. Hardirq.
-    fn event(&self, flag: u32);
+    /// Event flag `flag` (0 to 2047) was set, and has been cleared. Hardirq, within a read-side section of RCU.
+    fn event(&self, flag: u32, section: &rcu::Guard);
 
     /// `cpu` is about to lose its SynIC. Process context.
     ///
@@ -57,19 +57,19 @@ struct CpuSynic {
     /// Flags for 16 SINTs.
     events: HostPage,
     /// The hypervisor's number for this CPU, once it has been online.
-    vp_index: Atomic<u32>,
+    vp_index: AtomicU32,
     /// Whether pages and SINT are in force.
-    enabled: Atomic<bool>,
-    /// Interrupts handled.
-    interrupts: Atomic<u64>,
+    enabled: AtomicBool,
+    /// Interrupts handled. Only the CPU itself counts, with interrupts off; so it is with the rest.
+    interrupts: Counter,
     /// Messages delivered.
-    message_count: Atomic<u64>,
+    message_count: Counter,
     /// Event flags delivered.
-    event_count: Atomic<u64>,
+    event_count: Counter,
     /// Messages of synthetic timers, acknowledged and otherwise ignored: the kernel owns the timers.
-    timer_count: Atomic<u64>,
+    timer_count: Counter,
     /// Times that a message had to wait in its slot.
-    busy_count: Atomic<u64>,
+    busy_count: Counter,
 }
 
 impl CpuSynic {
@@ -78,13 +78,13 @@ impl CpuSynic {
         Ok(Self {
             messages: HostPage::new()?,
             events: HostPage::new()?,
-            vp_index: Atomic::new(u32::MAX),
-            enabled: Atomic::new(false),
-            interrupts: Atomic::new(0),
-            message_count: Atomic::new(0),
-            event_count: Atomic::new(0),
-            timer_count: Atomic::new(0),
-            busy_count: Atomic::new(0),
+            vp_index: AtomicU32::new(u32::MAX),
+            enabled: AtomicBool::new(false),
+            interrupts: Counter::default(),
+            message_count: Counter::default(),
+            event_count: Counter::default(),
+            timer_count: Counter::default(),
+            busy_count: Counter::default(),
         })
     }
 
@@ -142,6 +142,13 @@ impl CpuSynic {
         Self::rewrite(SCONTROL, |value| Scontrol(value).with_enabled(false).0);
     }
 
+    /// Whether there is a message in the VMBus slot.
+    #[inline]
+    fn has_message(&self) -> bool {
+        let message_type = self.messages.word32(sint_word(MESSAGE_SIZE) * 2);
+        message_type.is_some_and(|word| word.load(Relaxed) != MessageType::NONE.0)
+    }
+
     /// Copies the message in the VMBus slot, if there is one.
     fn copy_message(&self) -> Option<MessageCopy> {
         let first = sint_word(MESSAGE_SIZE);
@@ -189,18 +196,19 @@ impl CpuSynic {
         };
         let [a, b, c, d, ..] = copy;
         if MessageType(u32::from_le_bytes([a, b, c, d])) == MessageType::TIMER_EXPIRED {
-            self.timer_count.fetch_add(1, Relaxed);
+            self.timer_count.increment_alone();
         } else if handler.message(cpu, &copy) == Delivery::Busy {
-            self.busy_count.fetch_add(1, Relaxed);
+            self.busy_count.increment_alone();
             return;
         } else {
-            self.message_count.fetch_add(1, Relaxed);
+            self.message_count.increment_alone();
         }
         self.free_slot();
     }
 
     /// Takes and delivers the event flags in the first `words` of the VMBus SINT. Hardirq.
-    fn deliver_events(&self, words: usize, handler: &dyn InterruptHandler) {
+    #[inline]
+    fn deliver_events(&self, words: usize, handler: &dyn InterruptHandler, section: &rcu::Guard) {
         for index in 0..words.min(EVENT_FLAG_WORDS) {
             let Some(word) = self.events.word(sint_word(EVENT_FLAGS_SIZE) + index) else {
                 return;
@@ -208,9 +216,9 @@ impl CpuSynic {
             if word.load(Relaxed) == 0 {
                 continue;
             }
-            for flag in event_flags(index, word.xchg(0, Full)) {
-                self.event_count.fetch_add(1, Relaxed);
-                handler.event(flag);
+            for flag in event_flags(index, word.swap(0, SeqCst)) {
+                self.event_count.increment_alone();
+                handler.event(flag, section);
             }
         }
     }
@@ -225,7 +233,7 @@ pub struct Synic {
     /// Who gets messages and events.
     handler: RcuSlot<Arc<dyn InterruptHandler>>,
     /// How many words of event flags are looked at, see [`Synic::expect_event`].
-    words: Atomic<usize>,
+    words: AtomicUsize,
 }
 
 /// The one SynIC that the interrupt serves, while there is one.
@@ -235,7 +243,7 @@ static SYNIC: AtomicPtr<Synic> = AtomicPtr::new(core::ptr::null_mut());
 fn active() -> Option<&'static Synic> {
     // SAFETY: `Enabled` holds an `Arc` of the SynIC from before the store until after interrupts and hotplug
     // callbacks, the only callers, have ended.
-    unsafe { SYNIC.load(Ordering::Acquire).as_ref() }
+    unsafe { SYNIC.load(Acquire).as_ref() }
 }
 
 /// The vector's handler. Hardirq.
@@ -245,14 +253,16 @@ extern "C" fn interrupt() {
     else {
         return;
     };
-    state.interrupts.fetch_add(1, Relaxed);
-    let served = synic.handler.with(|handler| {
-        state.deliver_events(synic.words.load(Relaxed), &**handler);
-        state.deliver_message(cpu, &**handler);
-    });
-    if served.is_none() {
+    state.interrupts.increment_alone();
+    let section = rcu::read_lock();
+    let Some(handler) = synic.handler.get(&section) else {
         // A message for nobody must not block the slot for those of the next connection.
         state.free_slot();
+        return;
+    };
+    state.deliver_events(synic.words.load(Relaxed), &**handler, &section);
+    if state.has_message() {
+        state.deliver_message(cpu, &**handler);
     }
 }
 
@@ -278,9 +288,11 @@ impl Hotplug for Synic {
             state.mask();
             let off = InterruptsOff::new();
             // What came before and was not yet an interrupt would be lost otherwise; afterwards the page is not there.
-            synic
-                .handler
-                .with(|handler| state.deliver_events(EVENT_FLAG_WORDS, &**handler));
+            let section = rcu::read_lock();
+            if let Some(handler) = synic.handler.get(&section) {
+                state.deliver_events(EVENT_FLAG_WORDS, &**handler, &section);
+            }
+            drop(section);
             drop(off);
             state.disable();
         }
@@ -303,7 +315,7 @@ impl Enabled {
     ///
     /// What [`Hotplug::online`] and [`HotplugState::new`] return.
     pub(crate) fn new(synic: Arc<Synic>) -> Result<Self> {
-        SYNIC.store(Arc::as_ptr(&synic).cast_mut(), Ordering::Release);
+        SYNIC.store(Arc::as_ptr(&synic).cast_mut(), Release);
         // SAFETY: `interrupt` is a function of this module, and `Drop` removes it.
         unsafe { hv_bindings::hv_setup_vmbus_handler(Some(interrupt)) };
         let mut enabled = Self {
@@ -325,7 +337,7 @@ impl Drop for Enabled {
             hv_bindings::hv_remove_vmbus_handler();
             kernel::bindings::synchronize_rcu();
         }
-        SYNIC.store(core::ptr::null_mut(), Ordering::Release);
+        SYNIC.store(core::ptr::null_mut(), Release);
     }
 }
 
@@ -342,7 +354,7 @@ impl Synic {
                 cpus,
                 auto_eoi,
                 handler: RcuSlot::new(),
-                words: Atomic::new(0),
+                words: AtomicUsize::new(0),
             },
             GFP_KERNEL,
         )?)
@@ -369,7 +381,7 @@ impl Synic {
         let words = flag / 64 + 1;
         let mut known = self.words.load(Relaxed);
         while known < words {
-            match self.words.cmpxchg(known, words, Full) {
+            match self.words.compare_exchange(known, words, SeqCst, Relaxed) {
                 Ok(_) => return,
                 Err(other) => known = other,
             }
@@ -449,11 +461,11 @@ impl fmt::Display for Synic {
                 } else {
                     "disabled"
                 },
-                state.interrupts.load(Relaxed),
-                state.message_count.load(Relaxed),
-                state.event_count.load(Relaxed),
-                state.timer_count.load(Relaxed),
-                state.busy_count.load(Relaxed),
+                state.interrupts.get(),
+                state.message_count.get(),
+                state.event_count.get(),
+                state.timer_count.get(),
+                state.busy_count.get(),
             )?;
         }
         Ok(())

@@ -9,12 +9,12 @@ use crate::open::Rings;
 use crate::request::{post, request_errno};
 use crate::workqueue;
 use core::mem;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use hv_core::{partition, ratelimited, Cpu, NoIo, RcuSlot};
+use core::sync::atomic::{AtomicBool, Ordering};
+use hv_core::{partition, ratelimited, Counter, Cpu, NoIo, RcuSlot};
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
 use kernel::sync::atomic::{Atomic, Relaxed};
-use kernel::sync::{Arc, Mutex};
+use kernel::sync::{rcu, Arc, Mutex};
 use kernel::workqueue::{impl_has_work, new_work, system_bh, Work, WorkItem};
 use vmbus_proto::{Offer, Relid, Request};
 use vmbus_ring::monitor::{connection_id, Monitor};
@@ -60,29 +60,6 @@ pub struct Counters {
     pub out_full_first: Counter,
     /// Times that a packet found the outbound ring full.
     pub out_full_total: Counter,
-}
-
-/// A count that anyone may increase. Any context.
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Counts one.
-    #[inline]
-    pub(crate) fn increment(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The count.
-    #[must_use]
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Default for Counter {
-    fn default() -> Self {
-        Self(AtomicU64::new(0))
-    }
 }
 
 /// The device of a device's first channel.
@@ -323,7 +300,10 @@ impl Channel {
         } else {
             to_host
         };
-        let word = |offset: usize| page.word32(offset / 4).map_or(0, |word| word.load(Relaxed));
+        let word = |offset: usize| {
+            page.word32(offset / 4)
+                .map_or(0, |word| word.load(Ordering::Relaxed))
+        };
         let latency = word(position.latency_offset()).to_le_bytes();
         let [low, high] = if position.latency_offset() % 4 == 0 {
             [latency[0], latency[1]]
@@ -398,9 +378,10 @@ impl Channel {
     }
 
     /// An event came. Hardirq.
-    fn event(self: &Arc<Self>) {
+    fn event(self: &Arc<Self>, section: &rcu::Guard) {
         self.counters.events.increment();
-        if self.rings.with(|rings| rings.signalled()) == Some(true) {
+        let rings = self.rings.get(section);
+        if rings.is_some_and(|rings| rings.signalled()) {
             self.schedule_receive();
         }
     }
@@ -580,12 +561,12 @@ impl Channels {
     }
 
     /// An event came. Hardirq.
-    pub(crate) fn event(&self, flag: u32) {
-        if let Some(slot) = usize::try_from(flag)
+    pub(crate) fn event(&self, flag: u32, section: &rcu::Guard) {
+        let slot = usize::try_from(flag)
             .ok()
-            .and_then(|index| self.0.get(index))
-        {
-            slot.with(Channel::event);
+            .and_then(|index| self.0.get(index));
+        if let Some(channel) = slot.and_then(|slot| slot.get(section)) {
+            channel.event(section);
         }
     }
 }

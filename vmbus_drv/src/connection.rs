@@ -19,7 +19,7 @@ use hv_core::{
 use hvdef::synic::Message;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed, Release};
-use kernel::sync::{Arc, Mutex};
+use kernel::sync::{rcu, Arc, Mutex};
 use kernel::workqueue::{impl_has_work, new_work, Work, WorkItem};
 use vmbus_proto::{
     is_unload_response, unload_message, Class, Contact, Event, Inbox, InboxFull, Outgoing, Relid,
@@ -107,8 +107,8 @@ impl InterruptHandler for Handle {
         }
     }
 
-    fn event(&self, flag: u32) {
-        self.0.channels.event(flag);
+    fn event(&self, flag: u32, section: &rcu::Guard) {
+        self.0.channels.event(flag, section);
     }
 
     fn offline(&self, cpu: Cpu) -> Result {
