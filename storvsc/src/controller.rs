@@ -23,9 +23,9 @@ use storvsc_proto::lun::{IDE_LUNS, LUNS, PATHS, TARGETS};
 use storvsc_proto::recovery::LOOK_MS;
 use storvsc_proto::sizing::{self, Place};
 use storvsc_proto::{
-    completion, create_sub_channels, Action, Address, DataDirection, Deadline, Handshake, Late,
-    Log, Packet, Progress, QueueAction, Reset, ScsiStatus, Sent, Srb, SrbFlags, Step, Version,
-    Wishes, SENSE_SIZE, SRB_SIZE,
+    completion, create_sub_channels, succeeded, Action, Address, DataDirection, Deadline,
+    Handshake, Late, Log, Packet, Progress, QueueAction, Reset, ScsiStatus, Sent, Srb, SrbFlags,
+    Step, Version, Wishes, SENSE_SIZE, SRB_SIZE,
 };
 use vmbus::{Channel, Device, Guid, OwnQueue, Reply, SendError};
 use zerocopy::{FromZeros, IntoBytes};
@@ -507,6 +507,15 @@ impl Controller {
     /// Ends a command as the host says. Softirq.
     #[inline]
     pub(crate) fn complete(self: &Arc<Self>, command: Command<Self>, answer: &Srb) {
+        match succeeded(command.length(), answer) {
+            Some(residual) => command.complete(&Ending::success(residual)),
+            None => self.sort_out(command, answer),
+        }
+    }
+
+    /// Ends a command that did not simply succeed.
+    #[cold]
+    fn sort_out(self: &Arc<Self>, command: Command<Self>, answer: &Srb) {
         let sent = Sent {
             opcode: command.opcode(),
             length: command.length(),
@@ -528,7 +537,6 @@ impl Controller {
     }
 
     /// Says that a command failed.
-    #[cold]
     fn log(&self, command: &Command<Self>, answer: &Srb, level: Log) {
         if moduleparam::logs(level) {
             ratelimited!(

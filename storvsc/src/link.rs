@@ -5,9 +5,7 @@
 use crate::controller::Controller;
 use crate::events::Event;
 use crate::scsi_cmnd::{Command, Ending, InFlight, Rejected, Segments};
-use core::sync::atomic::AtomicU64;
-use core::sync::atomic::Ordering::Relaxed;
-use hv_core::IrqLock;
+use hv_core::{Counter, IrqLock};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::time::{ClockSource, Monotonic};
@@ -16,8 +14,7 @@ use storvsc_proto::{page_numbers, Address, Incoming, Packet, PACKET_SIZE};
 use vmbus::gpa;
 use vmbus::packet::{request_head, HEAD_WORDS, TRAILER_WORDS};
 use vmbus::{
-    Batch, Channel, ClosedChannel, Handler, OpenChannel, OpenOptions, OutgoingPacket, Packets,
-    SendError,
+    Channel, ClosedChannel, Handler, OpenChannel, OpenOptions, OutgoingPacket, Packets, SendError,
 };
 use zerocopy::IntoBytes;
 use zerocopy_derive::FromZeros;
@@ -45,43 +42,17 @@ pub(crate) struct Private {
 #[derive(Default)]
 pub(crate) struct Statistics {
     /// Commands that found the ring full.
-    pub(crate) ring_full: Count,
+    pub(crate) ring_full: Counter,
     /// Commands that could not be sent at all.
-    pub(crate) failed: Count,
+    pub(crate) failed: Counter,
     /// Commands that the host has answered.
-    pub(crate) completed: Count,
+    pub(crate) completed: Counter,
     /// Answers to nothing that we had asked.
-    pub(crate) unknown: Count,
+    pub(crate) unknown: Counter,
     /// Packets that made no sense.
-    pub(crate) nonsense: Count,
+    pub(crate) nonsense: Counter,
     /// Latencies of every eighth command, see [`histogram::end`].
-    pub(crate) latency: [Count; BUCKETS],
-}
-
-/// A count.
-pub(crate) struct Count(AtomicU64);
-
-impl Default for Count {
-    fn default() -> Self {
-        Self(AtomicU64::new(0))
-    }
-}
-
-impl Count {
-    /// Counts one. Any context.
-    fn count(&self) {
-        self.0.fetch_add(1, Relaxed);
-    }
-
-    /// Counts one, where nobody else does at the same time.
-    fn count_alone(&self) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(1), Relaxed);
-    }
-
-    /// The count.
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
+    pub(crate) latency: [Counter; BUCKETS],
 }
 
 /// What comes in on a channel, and its counts.
@@ -100,22 +71,22 @@ impl Port {
     fn answered(&self, place: u32, generation: u32, answer: Option<&Packet>) {
         let in_flight = &self.controller.in_flight;
         let Some(mut command) = in_flight.take(place, generation, self.index) else {
-            self.statistics.unknown.count_alone();
+            self.statistics.unknown.increment_alone();
             return;
         };
-        self.statistics.completed.count_alone();
+        self.statistics.completed.increment_alone();
         let started = command.parts().0.started;
         if started != 0 {
             let elapsed = Monotonic::ktime_get().saturating_sub(started);
             let bucket = histogram::bucket(u64::try_from(elapsed).unwrap_or(0));
             if let Some(count) = self.statistics.latency.get(bucket) {
-                count.count_alone();
+                count.increment_alone();
             }
         }
         match answer {
             Some(answer) => self.controller.complete(command, answer.srb()),
             None => {
-                self.statistics.nonsense.count_alone();
+                self.statistics.nonsense.increment_alone();
                 command.complete(&Ending::FAILED);
             }
         }
@@ -134,11 +105,11 @@ impl Handler for Port {
                 Incoming::Control { generation, answer } => {
                     // The driver's own requests go by the first channel.
                     if self.index != 0 || !self.controller.requests.answer(generation, *answer) {
-                        self.statistics.unknown.count_alone();
+                        self.statistics.unknown.increment_alone();
                     }
                 }
                 Incoming::LunsChanged => self.controller.note(Event::Scan),
-                Incoming::Nonsense => self.statistics.nonsense.count_alone(),
+                Incoming::Nonsense => self.statistics.nonsense.increment_alone(),
             }
         }
     }
@@ -260,7 +231,9 @@ impl Link {
     /// Lets the host see what was sent.
     pub(crate) fn publish(&self) {
         // Where it fails, the commands are ended otherwise.
-        let _ = self.channel.batch(true, |_| Ok(()));
+        if let Ok(batch) = self.channel.batch() {
+            batch.publish();
+        }
     }
 
     /// Takes answers that have come, and returns how many.
@@ -299,68 +272,70 @@ impl Link {
             ..=SMALL_PAGES => &mut private.whole,
             _ => large.insert(self.large.lock()),
         };
-        let Some(size) = buffer.describe(room, reserved.id(), packet) else {
+        let Some(whole) = buffer.describe(room, reserved.id(), packet) else {
             drop(large);
             self.fail(command, last);
             return Ok(());
         };
-        let mut unsent = Some(command);
-        let stage = |batch: &mut Batch<'_>| {
-            if let Some(command) = &mut unsent {
-                let room: &mut [u64] = match &mut large {
-                    Some(large) => large,
-                    None => &mut command.parts().0.whole,
-                };
-                batch.add_whole(room.get_mut(..size).unwrap_or_default())?;
+        let mut batch = match self.channel.batch() {
+            Ok(batch) => batch,
+            Err(error) => {
+                // Commands end without a lock held.
+                drop(large);
+                return self.refuse(command, error, last);
             }
-            // The host cannot answer before this function has returned.
-            if let Some(command) = unsent.take() {
-                in_flight.put(&reserved, self.port.index, lun, command);
-            }
-            Ok(())
         };
-        let sent = self.channel.batch(last, stage);
-        drop(large);
-        match unsent {
-            None => Ok(()),
-            Some(command) => self.refuse(command, sent),
+        if let Err(error) = batch.add_whole(whole) {
+            drop(batch);
+            drop(large);
+            return self.refuse(command, error, last);
         }
+        // The host does not see it yet, and so cannot answer.
+        in_flight.put(&reserved, self.port.index, lun, command);
+        if last {
+            batch.publish();
+        }
+        Ok(())
     }
 
     /// Ends a command that cannot be sent. If it is the last, those before it need not wait for another.
     #[cold]
     fn fail(&self, command: Command<Controller>, last: bool) {
-        self.port.statistics.failed.count();
+        self.port.statistics.failed.increment();
         command.complete(&Ending::FAILED);
         if last {
             self.publish();
         }
     }
 
-    /// Ends a command that could not be sent, or gives it back.
+    /// Ends a command that could not be sent, or gives it back. `last` is as in [`Self::fail`].
     #[cold]
     fn refuse(
         &self,
         command: Command<Controller>,
-        sent: Result<(), SendError>,
+        error: SendError,
+        last: bool,
     ) -> Result<(), Rejected> {
         let Port {
             controller,
             index,
             statistics,
         } = &*self.port;
-        match sent {
-            Err(SendError::Full) => {
-                statistics.ring_full.count();
+        if last {
+            self.publish();
+        }
+        match error {
+            SendError::Full => {
+                statistics.ring_full.increment();
                 return Err(command.reject());
             }
             // A sub-channel goes alone: the command soon finds the first channel in its place.
-            Err(SendError::Dead) if *index != 0 && !controller.is_dead() => {
+            SendError::Dead if *index != 0 && !controller.is_dead() => {
                 return Err(command.reject());
             }
             _ => {}
         }
-        statistics.failed.count();
+        statistics.failed.increment();
         command.complete(&Ending::GONE);
         Ok(())
     }
@@ -396,10 +371,9 @@ impl<'a> Buffer<'a> {
         gpa::pages(self.offset, self.length) as usize
     }
 
-    /// Makes the whole packet of a request with this data, and returns how many words it has; `None` if the data cannot be
-    /// described, or `room` is too small.
+    /// Makes the whole packet of a request with this data; `None` if the data cannot be described, or `room` is too small.
     #[inline]
-    fn describe(self, room: &mut [u64], id: u64, packet: Packet) -> Option<usize> {
+    fn describe<'b>(self, room: &'b mut [u64], id: u64, packet: Packet) -> Option<&'b mut [u64]> {
         let pages = self.pages();
         let extension = if pages == 0 { 0 } else { 2 + pages };
         let packet = packet.words();
@@ -417,6 +391,6 @@ impl<'a> Buffer<'a> {
             }
         }
         *rest.first_chunk_mut()? = packet;
-        Some(size)
+        Some(whole)
     }
 }

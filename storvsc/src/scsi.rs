@@ -388,12 +388,10 @@ fn disposition(success: bool) -> ffi::c_int {
 pub(crate) unsafe fn address(device: *const scsi_device) -> Address {
     // SAFETY: By the condition of this function; these fields do not change.
     let (path, target, lun) = unsafe { ((*device).channel, (*device).id, (*device).lun) };
-    // `Host::new` set limits below 256.
-    Address {
-        path: u8::try_from(path).unwrap_or(u8::MAX),
-        target: u8::try_from(target).unwrap_or(u8::MAX),
-        lun: u8::try_from(lun).unwrap_or(u8::MAX),
-    }
+    // `Host::new` set limits below 256, so that the other bytes are zero.
+    let ([path, ..], [target, ..], [lun, ..]) =
+        (path.to_le_bytes(), target.to_le_bytes(), lun.to_le_bytes());
+    Address { path, target, lun }
 }
 
 /// A host that the mid-layer does not know yet. It is counted by references; the driver goes with this.

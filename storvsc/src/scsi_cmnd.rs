@@ -72,6 +72,17 @@ impl Ending<'_> {
     /// The channel is gone, but the device is not.
     pub(crate) const DISRUPTED: Self = Self::of(TRANSPORT_DISRUPTED);
 
+    /// The device has done all, but for so many bytes that were not moved.
+    #[inline]
+    pub(crate) const fn success(residual: u32) -> Self {
+        Self {
+            host: 0,
+            status: 0,
+            sense: &[],
+            residual,
+        }
+    }
+
     /// An end without a word from the device: nothing was moved.
     const fn of(host: u8) -> Self {
         Self {

@@ -8,9 +8,10 @@ use crate::vmalloc::{Ring, SharedPages};
 use crate::workqueue::SoftirqsOff;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
-use hv_core::{ratelimited, HotplugLock, IrqLock, HV_PAGE_SIZE};
+use hv_core::{ratelimited, HotplugLock, IrqLock, IrqLockBackend, HV_PAGE_SIZE};
 use kernel::error::Error;
 use kernel::prelude::*;
+use kernel::sync::lock::Guard;
 use kernel::sync::{Arc, SpinLock};
 use vmbus_proto::{GpadlId, OpenParams, Request};
 use vmbus_ring::{
@@ -232,36 +233,25 @@ impl Rings {
         }
     }
 
-    /// Stages packets; if `publish` is set, the host gets to see them, together with those that were staged before. Any
-    /// context.
+    /// Takes the ring to the host. Any context.
     #[inline]
-    fn send<R>(
-        &self,
-        channel: &Channel,
-        publish: bool,
-        stage: impl FnOnce(&mut Batch<'_>) -> Result<R, SendError>,
-    ) -> Result<R, SendError> {
+    fn batch<'a>(&'a self, channel: &'a Channel) -> Result<Batch<'a>, SendError> {
         if channel.is_gone() || self.broken.load(Relaxed) {
             return Err(SendError::Dead);
         }
-        let mut writer = self.outgoing.lock();
-        let mut batch = Batch {
+        Ok(Batch {
             rings: self,
             channel,
-            writer: &mut writer,
-        };
-        let result = stage(&mut batch);
-        let signal = if publish {
-            writer.publish()
-        } else {
-            Signal::NotNeeded
-        };
-        drop(writer);
-        if signal == Signal::Needed {
-            channel.counters().out_empty.increment();
-            channel.signal_host();
-        }
-        result
+            writer: self.outgoing.lock(),
+        })
+    }
+
+    /// Sends one packet, and what was added before. Any context.
+    fn send(&self, channel: &Channel, packet: &OutgoingPacket<'_>) -> Result<(), SendError> {
+        let mut batch = self.batch(channel)?;
+        let added = batch.add(packet);
+        batch.publish();
+        added
     }
 }
 
@@ -297,13 +287,16 @@ impl Packets<'_> {
 }
 
 /// Packets that the host gets to see together, with at most one signal.
+///
+/// While there is this, nobody else sends on the channel, and interrupts are off. The host does not see what is added before
+/// [`Batch::publish`]; what is not published when this is dropped waits for the next time.
 pub struct Batch<'a> {
     /// The rings.
     rings: &'a Rings,
     /// Their channel.
     channel: &'a Channel,
     /// The ring to the host.
-    writer: &'a mut Writer<Ring>,
+    writer: Guard<'a, Writer<Ring>, IrqLockBackend>,
 }
 
 impl Batch<'_> {
@@ -332,10 +325,22 @@ impl Batch<'_> {
         &mut self,
         mut stage: impl FnMut(&mut Writer<Ring>) -> Result<(), WriteError>,
     ) -> Result<(), SendError> {
-        while let Err(error) = stage(self.writer) {
+        while let Err(error) = stage(&mut self.writer) {
             self.make_room(error)?;
         }
         Ok(())
+    }
+
+    /// Lets the host see all that was added, be it before.
+    #[inline]
+    pub fn publish(mut self) {
+        let signal = self.writer.publish();
+        let channel = self.channel;
+        drop(self);
+        if signal == Signal::Needed {
+            channel.counters().out_empty.increment();
+            channel.signal_host();
+        }
     }
 
     /// Makes room where that helps, so that it makes sense to try again.
@@ -504,7 +509,7 @@ impl Sender {
     pub fn send(&self, packet: &OutgoingPacket<'_>) -> Result<(), SendError> {
         self.0
             .rings
-            .with(|rings| rings.send(&self.0, true, |batch| batch.add(packet)))
+            .with(|rings| rings.send(&self.0, packet))
             .ok_or(SendError::Dead)?
     }
 }
@@ -526,24 +531,17 @@ impl OpenChannel {
     ///
     /// See [`SendError`].
     pub fn send(&self, packet: &OutgoingPacket<'_>) -> Result<(), SendError> {
-        self.batch(true, |batch| batch.add(packet))
+        self.rings.send(&self.closed.0, packet)
     }
 
-    /// Sends packets together, with at most one signal. Any context; interrupts are off in `stage`.
-    ///
-    /// If `publish` is not set, the host does not see the packets before the next time that it is, be it without any; it
-    /// never answers before `stage` has ended.
+    /// Packets that are to be sent together. Any context.
     ///
     /// # Errors
     ///
-    /// What `stage` returns; what it added is sent or staged nevertheless.
+    /// [`SendError::Dead`].
     #[inline]
-    pub fn batch<R>(
-        &self,
-        publish: bool,
-        stage: impl FnOnce(&mut Batch<'_>) -> Result<R, SendError>,
-    ) -> Result<R, SendError> {
-        self.rings.send(&self.closed.0, publish, stage)
+    pub fn batch(&self) -> Result<Batch<'_>, SendError> {
+        self.rings.batch(&self.closed.0)
     }
 
     /// Takes packets that have come, without waiting for an event. Process or softirq context.

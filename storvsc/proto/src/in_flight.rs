@@ -28,20 +28,15 @@ pub struct Place {
 
 /// The state of a place that has, or had, the command of a generation.
 #[inline]
-const fn state(generation: u32, occupant: u32) -> u64 {
-    let [a, b, c, d] = occupant.to_le_bytes();
-    let [e, f, g, h] = generation.to_le_bytes();
-    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+fn state(generation: u32, occupant: u32) -> u64 {
+    u64::from(generation) << 32 | u64::from(occupant)
 }
 
 /// The same taken apart.
 #[inline]
-const fn split(state: u64) -> (u32, u32) {
-    let [a, b, c, d, e, f, g, h] = state.to_le_bytes();
-    (
-        u32::from_le_bytes([e, f, g, h]),
-        u32::from_le_bytes([a, b, c, d]),
-    )
+fn split(state: u64) -> (u32, u32) {
+    let half = |half: u64| u32::try_from(half & u64::from(u32::MAX)).unwrap_or(0);
+    (half(state >> 32), half(state))
 }
 
 /// How far the first generations of neighbours are apart: 2^32 by the golden ratio, so that no two come near each other.
@@ -57,7 +52,7 @@ impl Place {
     /// The empty place with this number. A host that answers to a wrong place does not hit a command there, since that
     /// has quite another generation.
     #[must_use]
-    pub const fn new(number: u32) -> Self {
+    pub fn new(number: u32) -> Self {
         Self {
             state: AtomicU64::new(state(number.wrapping_mul(APART), 0)),
             lun: AtomicU32::new(0),

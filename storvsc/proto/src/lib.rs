@@ -53,7 +53,7 @@ pub use srb::{
     DataDirection, QueueAction, ScsiStatus, Srb, SrbFlags, SrbStatus, SrbStatusFlags, CDB_SIZE,
     SENSE_SIZE, SRB_SIZE,
 };
-pub use status::{completion, Action, Completion, HostByte, Log, Sent};
+pub use status::{completion, succeeded, Action, Completion, HostByte, Log, Sent};
 pub use transaction::Transaction;
 pub use transfer::{page_numbers, Segment};
 pub use version::{ProtocolVersion, Version};

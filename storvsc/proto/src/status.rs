@@ -121,22 +121,35 @@ pub fn sense_code(sense: &[u8]) -> Option<(u8, u8)> {
     }
 }
 
+/// How many bytes of `length` were not moved.
+#[inline]
+fn not_moved(length: u32, answer: &Srb) -> u32 {
+    length.saturating_sub(answer.data_transfer_length.get())
+}
+
+/// Whether a command that was to move `length` bytes simply succeeded, as nearly all do: how many of them were not moved.
+/// `None`: [`completion`] tells what became of it.
+#[must_use]
+#[inline]
+pub fn succeeded(length: u32, answer: &Srb) -> Option<u32> {
+    let success =
+        answer.srb_status == SrbStatus::SUCCESS.0 && answer.scsi_status == ScsiStatus::GOOD.0;
+    success.then(|| not_moved(length, answer))
+}
+
 /// Sorts out an answer. Whatever the host sends, the result is within what was asked for.
 #[must_use]
 #[inline]
 pub fn completion(sent: Sent, answer: &Srb) -> Completion<'_> {
-    let not_moved = sent
-        .length
-        .saturating_sub(answer.data_transfer_length.get());
     let success = Completion {
         host: HostByte::OK,
         scsi: ScsiStatus(answer.scsi_status),
         sense: None,
-        residual: not_moved,
+        residual: not_moved(sent.length, answer),
         action: None,
         log: Log::Nothing,
     };
-    if answer.srb_status == SrbStatus::SUCCESS.0 && success.scsi == ScsiStatus::GOOD {
+    if succeeded(sent.length, answer).is_some() {
         return success;
     }
     unsuccessful(sent, answer, success)

@@ -44,6 +44,7 @@ fn success_counts_bytes_up_to_what_was_asked_for() {
         srb.data_transfer_length = told.into();
         let done = completion(READ, &srb);
         assert_eq!((done.host, done.residual), (HostByte::OK, residual));
+        assert_eq!(succeeded(4096, &srb), Some(residual));
         assert_eq!(
             (done.sense, done.action, done.log),
             (None, None, Log::Nothing)
@@ -115,6 +116,7 @@ fn statuses_without_sense() {
             "{opcode:#x} {status:?}"
         );
         assert_eq!(done.scsi, scsi);
+        assert_eq!(succeeded(4096, &srb), None);
         assert_eq!(
             done.residual,
             if status == R::DATA_OVERRUN { 0 } else { 4096 }
@@ -231,6 +233,12 @@ proptest! {
         let srb = Srb::read_from_bytes(&wire).unwrap();
         let done = completion(Sent { opcode, length, fibre_channel }, &srb);
         prop_assert!(done.residual <= length);
+        // The short way says the same.
+        if let Some(residual) = succeeded(length, &srb) {
+            prop_assert_eq!((done.host, done.scsi), (HostByte::OK, ScsiStatus::GOOD));
+            prop_assert_eq!((done.sense, done.action, done.log), (None, None, Log::Nothing));
+            prop_assert_eq!(done.residual, residual);
+        }
         prop_assert!(done.sense.is_none_or(|sense| !sense.is_empty() && sense.len() <= SENSE_SIZE));
     }
 }
