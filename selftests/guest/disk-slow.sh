@@ -22,13 +22,16 @@ read_once() { dd if="/dev/$(disk 0)" of=/dev/null bs=4k count=1 iflag=direct; }
 # logged TEXT: our module has said so.
 logged() { dmesg | grep -q "storvsc: .*$1"; }
 
-plan 18
+plan 19
 check "the driver loads, with polled queues" load_storage storvsc_poll_queues=2
 check "LUN 0 appears" appears 0
 name=$(disk 0)
 is "it can be polled" "$(cat "/sys/block/$name/queue/io_poll")" 1
-check "polled I/O is verified" fio --name=polled --filename="/dev/$name" --ioengine=pvsync2 --hipri --direct=1 \
-    --rw=randwrite --bs=4k --size=2m --verify=crc32c --verify_fatal=1 --thread --output=/run/fio
+for engine in "pvsync2" "io_uring --iodepth=8"; do
+    # shellcheck disable=SC2086
+    check "polled I/O by ${engine%% *} is verified" fio --name=polled --filename="/dev/$name" --ioengine=$engine --hipri --direct=1 \
+        --rw=randwrite --bs=4k --size=2m --verify=crc32c --verify_fatal=1 --thread --output=/run/fio
+done
 echo 2 > "/sys/block/$name/device/timeout"
 slow 5000
 check "a command is waited for, far beyond its time" read_once
