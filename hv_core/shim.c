@@ -18,6 +18,10 @@
 
 #include "shim.h"
 
+#ifdef CONFIG_PREEMPT_RT
+#error "Viridian does not support kernels with CONFIG_PREEMPT_RT: its interrupt handler takes spinlocks, which sleep there"
+#endif
+
 /* hypercall_page.S */
 u64 viridian_hypercall(u64 control, u64 input, u64 output);
 extern const u8 viridian_hypercall_page[];

@@ -2,7 +2,8 @@
 
 //! A lock that may be taken in hardirq context too.
 //!
-//! `kernel::sync::SpinLock` does not disable interrupts, so data shared with an interrupt handler needs this.
+//! `kernel::sync::SpinLock` does not disable interrupts, so data shared with an interrupt handler needs this. The kernel
+//! crate's `SpinLockIrq` is not in 7.2, and counts how often interrupts were disabled, for each command that is sent.
 
 use kernel::bindings;
 use kernel::ffi::c_char;
@@ -10,13 +11,15 @@ use kernel::sync::lock::spinlock::SpinLockBackend;
 use kernel::sync::lock::{Backend, Lock};
 
 /// A spinlock that is always taken with interrupts off, and restores their state. Any context. Guards nest: drop them in
-/// reverse order. [`new_irq_lock!`](crate::new_irq_lock) makes one.
+/// reverse order. [`new_irq_lock!`](crate::new_irq_lock) makes one. With PREEMPT_RT nothing of this would be true, so
+/// `shim.c` refuses it.
 pub type IrqLock<T> = Lock<T, IrqLockBackend>;
 
 /// `spin_lock_irqsave`.
 pub struct IrqLockBackend;
 
-// SAFETY: `spinlock_t` is a lock for one owner, and each way to take it here turns interrupts off.
+// SAFETY: `spinlock_t` is a lock for one owner, and each way to take it here turns interrupts off. Taking it again is the
+// same as taking it.
 unsafe impl Backend for IrqLockBackend {
     type State = bindings::spinlock_t;
 
@@ -41,7 +44,7 @@ unsafe impl Backend for IrqLockBackend {
     #[inline]
     unsafe fn try_lock(lock: *mut Self::State) -> Option<usize> {
         let mut flags = 0;
-        // SAFETY: As in `lock`; `flags` is written to if the lock is free.
+        // SAFETY: As in `lock`.
         let taken =
             unsafe { hv_bindings::rust_helper_hv_spin_trylock_irqsave(lock, &raw mut flags) };
         taken.then_some(flags)

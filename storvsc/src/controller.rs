@@ -430,11 +430,19 @@ impl Controller {
         match self.kind {
             Kind::Scsi => luns.scan(),
             Kind::Ide => {
-                // The disk's place is in the name of the device.
+                // The disk's place is in the name of the device: a target, of which the protocol has 256.
                 let name = self.instance.to_bytes();
-                let target = u32::from_le_bytes([name[4], name[5], 0, 0]);
-                if let Err(error) = luns.add(0, target, 0) {
-                    say!(pr_err, self, "no disk {}: {:?}", target, error);
+                let disk = Address {
+                    path: 0,
+                    target: name[4],
+                    lun: 0,
+                };
+                let added = match name[5] {
+                    0 => luns.add(disk),
+                    _ => Err(EINVAL),
+                };
+                if let Err(error) = added {
+                    say!(pr_err, self, "no disk at {}: {:?}", disk, error);
                 }
             }
         }

@@ -388,7 +388,7 @@ fn disposition(success: bool) -> ffi::c_int {
 pub(crate) unsafe fn address(device: *const scsi_device) -> Address {
     // SAFETY: By the condition of this function; these fields do not change.
     let (path, target, lun) = unsafe { ((*device).channel, (*device).id, (*device).lun) };
-    // `Host::new` set limits below 256, so that the other bytes are zero.
+    // `Host::new` sets limits below 256 and `Luns::add` takes bytes, so that the others are zero.
     let ([path, ..], [target, ..], [lun, ..]) =
         (path.to_le_bytes(), target.to_le_bytes(), lun.to_le_bytes());
     Address { path, target, lun }
@@ -523,9 +523,12 @@ impl Luns {
     /// # Errors
     ///
     /// `ENODEV` if it is not.
-    pub(crate) fn add(&self, path: u32, target: u32, lun: u64) -> Result {
+    pub(crate) fn add(&self, address: Address) -> Result {
+        let Address { path, target, lun } = address;
         // SAFETY: The host lives as long as this.
-        to_result(unsafe { scsi_bindings::scsi_add_device(self.0.as_ptr(), path, target, lun) })
+        to_result(unsafe {
+            scsi_bindings::scsi_add_device(self.0.as_ptr(), path.into(), target.into(), lun.into())
+        })
     }
 
     /// Calls `function` with a LUN, if the host has it. Process context.

@@ -233,7 +233,7 @@ impl Rings {
         }
     }
 
-    /// Takes the ring to the host. Any context.
+    /// Locks the ring to the host. Any context.
     #[inline]
     fn batch<'a>(&'a self, channel: &'a Channel) -> Result<Batch<'a>, SendError> {
         if channel.is_gone() || self.broken.load(Relaxed) {
@@ -288,8 +288,10 @@ impl Packets<'_> {
 
 /// Packets that the host gets to see together, with at most one signal.
 ///
-/// While there is this, nobody else sends on the channel, and interrupts are off. The host does not see what is added before
-/// [`Batch::publish`]; what is not published when this is dropped waits for the next time.
+/// While there is this, nobody else sends on the channel, and interrupts are off; it nests as the guard of an [`IrqLock`]. The
+/// host sees a packet by [`Batch::publish`], or earlier if a later one finds the ring full. What is not published when this is
+/// dropped waits for the next time.
+#[must_use]
 pub struct Batch<'a> {
     /// The rings.
     rings: &'a Rings,
@@ -304,7 +306,7 @@ impl Batch<'_> {
     ///
     /// # Errors
     ///
-    /// See [`SendError`]; the packet is not sent, those before it are.
+    /// See [`SendError`]; the packet is not added.
     pub fn add(&mut self, packet: &OutgoingPacket<'_>) -> Result<(), SendError> {
         self.try_to(|writer| writer.stage(packet))
     }
