@@ -353,28 +353,69 @@ fn a_caller_who_cannot_thaw_is_to_try_again() {
     }
 }
 
-/// The timer alone has a caller that cannot thaw try again, for as long as the daemon does not.
+/// The timer of a caller who cannot thaw. Time passes for the relay by nothing else, and the timer rings too early: halfway.
+struct Timer {
+    world: World,
+    alarm: Alarm,
+    /// When it rings, if it is set.
+    at: Option<u64>,
+}
+
+impl Timer {
+    /// Changes something, and then sets the timer.
+    fn with<R>(&mut self, change: impl FnOnce(&mut World) -> R) -> R {
+        let result = change(&mut self.world);
+        let (due, now) = (self.world.relay.deadline(), self.world.now);
+        if let Some(delay) = self.alarm.follow(due, now) {
+            self.at = Some(now + u64::from(delay.div_ceil(2)));
+        }
+        result
+    }
+
+    /// Time passes; returns when the caller tried to thaw, which takes time, too.
+    fn pass_to(&mut self, end: u64) -> Vec<u64> {
+        let mut tries = Vec::new();
+        while let Some(at) = self.at.take_if(|at| *at <= end) {
+            self.world.now = self.world.now.max(at);
+            self.alarm.rang();
+            let orphans = self.with(|world| {
+                world.relay.expire(world.now);
+                world.relay.protocol.take_orphans()
+            });
+            if orphans {
+                tries.push(self.world.now);
+                self.world.now += 5;
+                self.with(|world| world.relay.protocol.caller_done(false, world.now));
+            }
+        }
+        self.world.now = self.world.now.max(end);
+        tries
+    }
+}
+
+/// The timer alone has a caller that cannot thaw try again, for as long as the daemon does not, and each time when it is due:
+/// not when something else was before.
 #[test]
 fn a_timer_has_the_caller_try_again_and_again() {
-    let mut world = World::new();
-    let mut alarm = Alarm::new();
-    assert_eq!(world.done(Operation::FREEZE), Status::OK);
-    world.relay.host_gone(world.now);
-    let mut tries = Vec::new();
-    while tries.len() < 4 {
-        let delay = alarm.follow(world.relay.deadline(), world.now);
-        alarm.rang();
-        world.pass(u64::from(delay.expect("the timer is set")));
-        if world.relay.protocol.take_orphans() {
-            tries.push(world.now);
-            // Trying takes time, too.
-            world.pass(5);
-            world.relay.protocol.caller_done(false, world.now);
-        }
-    }
-    assert_eq!(tries, [30, 65, 100, 135]);
-    assert_eq!(world.serve(), [Operation::THAW]);
-    assert_eq!(alarm.follow(world.relay.deadline(), world.now), None);
+    let mut timer = Timer {
+        world: World::new(),
+        alarm: Alarm::new(),
+        at: None,
+    };
+    let freeze = |world: &mut World| assert_eq!(world.done(Operation::FREEZE), Status::OK);
+    timer.with(freeze);
+    assert_eq!(timer.pass_to(100), []);
+    // It is set for the end of the freeze, and something is due before that.
+    timer.with(|world| world.relay.host_gone(world.now));
+    assert_eq!(timer.pass_to(269), [130, 165, 200, 235]);
+    timer.with(|world| assert_eq!(world.serve(), [Operation::THAW]));
+    assert_eq!(timer.pass_to(600), []);
+    // The same after it has rung for nothing, and for something that is due later.
+    timer.with(freeze);
+    assert_eq!(timer.pass_to(900), []);
+    timer.with(|world| assert_eq!(world.done(Operation::THAW), Status::OK));
+    timer.with(freeze);
+    assert_eq!(timer.pass_to(1500), [1430, 1465, 1500]);
 }
 
 #[test]
