@@ -16,6 +16,8 @@ load() { load_utils daemon_timeout_s=2 daemon_patience_s=2 freeze_timeout_s=2; }
 set_pair() { ask set device kvp pool guest key colour value '"blue"' timeout_ms 4000; }
 # refused: it is told that it failed, by the guest.
 refused() { set_pair 2>&1 | grep -q "the guest refused"; }
+# late: how often the driver has waited for a daemon in vain.
+late() { dmesg | grep -c "kvp: the daemon did not answer in time"; }
 # gives RULE: one packet of the channel has something done to it; what that does to a request is another question.
 gives() {
     host_ask "{\"command\":\"fault\",\"channel\":\"kvp\",$1}" && { set_pair || true; } &&
@@ -32,7 +34,7 @@ offers_less() {
 # start: the daemon runs. Not in `check`, which would wait for its end.
 start() { within 10 test -c /dev/vmbus/hv_kvp && start_daemon hv_kvp_daemon; }
 
-plan 25
+plan 26
 check "the driver loads" load
 check "without a daemon the versions are agreed in the end" ready kvp
 check "and requests fail" refused
@@ -45,10 +47,12 @@ kill -CONT "$daemon"
 check "the next one succeeds" set_pair
 check "with the same daemon" daemon_runs
 kill -STOP "$daemon"
+before=$(late)
 { refused && touch /run/refused; } &
 sleep 1
 kill -KILL "$daemon"
 check "a daemon is killed: the request fails" within 2 test -e /run/refused
+is "at once" "$(late)" "$before"
 start
 check "with a new one the next succeeds" within 5 set_pair
 
