@@ -43,7 +43,7 @@ check "START STOP UNIT" sg_raw "/dev/$small" 1b 00 00 00 01 00
 # One pattern in blocks 8 to 15, taken away by UNMAP; zeroes again by WRITE SAME.
 head -c 4096 /dev/urandom > /run/pattern
 put() { dd if=/run/pattern of="/dev/$small" bs=4k seek=1 count=1 oflag=direct; }
-zeroes() { dd if="/dev/$small" bs=4k skip=1 count=1 iflag=direct | cmp -n 4096 - /dev/zero; }
+zeroes() { dd if="/dev/$small" bs=4k skip=1 count=1 iflag=direct | cmp -s -n 4096 - /dev/zero; }
 put 2>/dev/null
 refuses "a pattern is there" zeroes
 check "UNMAP" sg_unmap --lba=8 --num=8 --force "/dev/$small"
