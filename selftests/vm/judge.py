@@ -54,6 +54,11 @@ class Result:
         return "passed"
 
     @property
+    def notes(self):
+        """What the script said beside its points."""
+        return [line for line in self.output if line.startswith("#")]
+
+    @property
     def may_end(self):
         """Whether the guest may end now: it has panicked as asked, or it is to end and the host has said how it did."""
         return self.panicked or ("end" in self.test.words("expect") and "host" not in self._wanted)

@@ -4,6 +4,7 @@
 import argparse
 import fcntl
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -30,13 +31,23 @@ PORTS = 8
 L1_MEMORY = 800
 
 
+def pattern(text):
+    """A regular expression, as it is."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"'{text}' is no regular expression: {error}") from error
+    return text
+
+
 def arguments():
     """The command line; README.md describes it."""
     parser = argparse.ArgumentParser(prog="run", description=__doc__)
     parser.add_argument("--kernel", default="stable", choices=("stable", "testing"))
     parser.add_argument("--host", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--drivers", default="viridian", choices=("viridian", "stock"))
-    parser.add_argument("--tests", default="", metavar="PATTERN", help="run the tests whose name matches")
+    parser.add_argument("--tests", default="", type=pattern, metavar="PATTERN",
+                        help="run the tests in whose names this regular expression is found")
     parser.add_argument("--shell", action="store_true", help="no tests: an interactive shell in the guest")
     parser.add_argument("--demo", action="store_true", help="the script demo.sh, with its output in clear")
     parser.add_argument("--soak", action="store_true", help="larger numbers of rounds")
@@ -245,6 +256,9 @@ def report(result, log, demo=False):
     if result.problems:
         if len(result.problems) > 10:
             print(f"       and {len(result.problems) - 10} more")
+        # The log may be gone with the machine.
+        for line in result.notes[-20:]:
+            print(f"       {line[:200]}")
         print(f"       console: {os.path.relpath(log, images.PROJECT)}", flush=True)
 
 
@@ -368,8 +382,8 @@ def main():
         with take_turn():
             return boot_time.compare(Run(options), os.path.join(images.HERE, "hosts", options.boot_time), follow)
     every = tests.load(images.GUEST)
-    pattern = "^demo$" if options.demo else options.tests
-    chosen = tests.choose(every, pattern, options.kernel, options.drivers, os.path.basename(options.host), options.soak)
+    wanted = "^demo$" if options.demo else options.tests
+    chosen = tests.choose(every, wanted, options.kernel, options.drivers, os.path.basename(options.host), options.soak)
     if not options.demo and not options.tests:
         chosen = [test for test in chosen if test.name != "demo"]
     if not chosen:
