@@ -8,7 +8,7 @@ use crate::link::{Link, Private, Room};
 use crate::moduleparam;
 use crate::request::Requests;
 use crate::scsi::{self, Limits, LunSettings, Luns};
-use crate::scsi_cmnd::{Command, Ending, InFlight, Rejected, Tag};
+use crate::scsi_cmnd::{Asked, Command, Ending, InFlight, Rejected, Tag};
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use hv_core::compat::eproto;
@@ -480,7 +480,7 @@ impl Controller {
 
     /// The packet of a command; `None` if the protocol has no such.
     #[inline]
-    fn packet(command: &Command<Self>, lun: Address) -> Option<Packet> {
+    pub(crate) fn packet(command: &Asked<'_>, lun: Address) -> Option<Packet> {
         let direction = command.direction()?;
         let (cdb, cdb_length) = command.cdb()?;
         let mut flags = SrbFlags::DISABLE_SYNCH_TRANSFER;
@@ -515,7 +515,7 @@ impl Controller {
     /// Ends a command as the host says. Softirq.
     #[inline]
     pub(crate) fn complete(self: &Arc<Self>, command: Command<Self>, answer: &Srb) {
-        match succeeded(command.length(), answer) {
+        match succeeded(command.asked().length(), answer) {
             Some(residual) => command.complete(&Ending::success(residual)),
             None => self.sort_out(command, answer),
         }
@@ -525,8 +525,8 @@ impl Controller {
     #[cold]
     fn sort_out(self: &Arc<Self>, command: Command<Self>, answer: &Srb) {
         let sent = Sent {
-            opcode: command.opcode(),
-            length: command.length(),
+            opcode: command.asked().opcode(),
+            length: command.asked().length(),
             fibre_channel: false,
         };
         let done = completion(sent, answer);
@@ -554,7 +554,7 @@ impl Controller {
                     "{} {}: command {:#04x} ended with SCSI {:?}, SRB {:?}",
                     self.instance,
                     command.address(),
-                    command.opcode(),
+                    command.asked().opcode(),
                     ScsiStatus(answer.scsi_status),
                     answer.status()
                 )
@@ -574,7 +574,8 @@ impl scsi::Driver for Controller {
         last: bool,
     ) -> Result<(), Rejected> {
         let lun = command.address();
-        let Some(link) = self.link(section, command.tag().queue) else {
+        let tag = command.tag();
+        let Some(link) = self.link(section, tag.queue) else {
             if self.is_dead() {
                 // The command is dropped, and so ends.
                 return Ok(());
@@ -582,17 +583,7 @@ impl scsi::Driver for Controller {
             // The sub-channel has just gone: the command soon finds the first channel in its place.
             return Err(command.reject());
         };
-        match Self::packet(&command, lun) {
-            Some(packet) => link.submit(&self.in_flight, command, lun, packet, last),
-            None => {
-                command.complete(&Ending::REFUSED);
-                // If it is the last, those before it need not wait for another.
-                if last {
-                    link.publish();
-                }
-                Ok(())
-            }
-        }
+        link.submit(&self.in_flight, command, tag, lun, last)
     }
 
     fn commit(&self, queue: usize) {

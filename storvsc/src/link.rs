@@ -4,7 +4,7 @@
 
 use crate::controller::Controller;
 use crate::events::Event;
-use crate::scsi_cmnd::{Command, Ending, InFlight, Rejected, Segments};
+use crate::scsi_cmnd::{Asked, Command, Ending, InFlight, Rejected, Segments, Tag};
 use hv_core::{Counter, IrqLock};
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -22,8 +22,11 @@ use zerocopy_derive::FromZeros;
 /// Pages of the largest transfer whose list is made in the command's own memory: 256 KiB that start inside a page.
 const SMALL_PAGES: usize = 65;
 
+/// Words of a request.
+const REQUEST_WORDS: usize = PACKET_SIZE / 8;
+
 /// Words of a packet without its page numbers: the head, what precedes them, the request and the trailer.
-const OTHER_WORDS: usize = HEAD_WORDS + 2 + PACKET_SIZE / 8 + TRAILER_WORDS;
+const OTHER_WORDS: usize = HEAD_WORDS + 2 + REQUEST_WORDS + TRAILER_WORDS;
 
 /// Of how many commands one has its latency measured, since reading the clock is not for nothing.
 const SAMPLE: u32 = 8;
@@ -230,10 +233,7 @@ impl Link {
 
     /// Lets the host see what was sent.
     pub(crate) fn publish(&self) {
-        // Where it fails, the commands are ended otherwise.
-        if let Ok(batch) = self.channel.batch() {
-            batch.publish();
-        }
+        self.channel.batch().publish();
     }
 
     /// Takes answers that have come, and returns how many.
@@ -250,18 +250,17 @@ impl Link {
         &self,
         in_flight: &InFlight<Controller>,
         mut command: Command<Controller>,
+        tag: Tag,
         lun: Address,
-        packet: Packet,
         last: bool,
     ) -> Result<(), Rejected> {
-        let Some(reserved) = in_flight.reserve(&command) else {
+        let Some(reserved) = in_flight.reserve(tag) else {
             // An earlier command with this tag is still with the host, which the mid-layer has given up.
-            self.fail(command, last);
+            self.fail(command, &Ending::FAILED, last);
             return Ok(());
         };
-        let length = command.length();
-        let (private, segments) = command.parts();
-        let buffer = Buffer::of(length, segments);
+        let (private, asked) = command.parts();
+        let buffer = Buffer::of(&asked);
         private.started = if reserved.is_one_of(SAMPLE) {
             Monotonic::ktime_get()
         } else {
@@ -272,20 +271,15 @@ impl Link {
             ..=SMALL_PAGES => &mut private.whole,
             _ => large.insert(self.large.lock()),
         };
+        let packet = || Controller::packet(&asked, lun);
         let Some(whole) = buffer.describe(room, reserved.id(), packet) else {
             drop(large);
-            self.fail(command, last);
+            self.fail(command, &Ending::REFUSED, last);
             return Ok(());
         };
-        let mut batch = match self.channel.batch() {
-            Ok(batch) => batch,
-            Err(error) => {
-                // Commands end without a lock held.
-                drop(large);
-                return self.refuse(command, error, last);
-            }
-        };
+        let mut batch = self.channel.batch();
         if let Err(error) = batch.add_whole(whole) {
+            // Commands end without a lock held.
             drop(batch);
             drop(large);
             return self.refuse(command, error, last);
@@ -300,9 +294,9 @@ impl Link {
 
     /// Ends a command that cannot be sent. If it is the last, those before it need not wait for another.
     #[cold]
-    fn fail(&self, command: Command<Controller>, last: bool) {
+    fn fail(&self, command: Command<Controller>, ending: &Ending<'_>, last: bool) {
         self.port.statistics.failed.increment();
-        command.complete(&Ending::FAILED);
+        command.complete(ending);
         if last {
             self.publish();
         }
@@ -355,12 +349,13 @@ struct Buffer<'a> {
 }
 
 impl<'a> Buffer<'a> {
-    /// So many bytes in these segments.
+    /// The data of a command.
     #[inline]
-    fn of(length: u32, segments: Segments<'a>) -> Self {
+    fn of(asked: &Asked<'a>) -> Self {
+        let segments = asked.segments();
         Self {
             offset: segments.first().map_or(0, |first| first.byte_offset()),
-            length,
+            length: asked.length(),
             segments,
         }
     }
@@ -371,16 +366,21 @@ impl<'a> Buffer<'a> {
         gpa::pages(self.offset, self.length) as usize
     }
 
-    /// Makes the whole packet of a request with this data; `None` if the data cannot be described, or `room` is too small.
+    /// Makes the whole packet of a request with this data; `None` if there is no `packet`, the data cannot be described, or
+    /// `room` is too small.
     #[inline]
-    fn describe<'b>(self, room: &'b mut [u64], id: u64, packet: Packet) -> Option<&'b mut [u64]> {
+    fn describe<'b>(
+        self,
+        room: &'b mut [u64],
+        id: u64,
+        packet: impl FnOnce() -> Option<Packet>,
+    ) -> Option<&'b mut [u64]> {
         let pages = self.pages();
         let extension = if pages == 0 { 0 } else { 2 + pages };
-        let packet = packet.words();
-        let size = HEAD_WORDS + extension + packet.len() + TRAILER_WORDS;
+        let size = HEAD_WORDS + extension + REQUEST_WORDS + TRAILER_WORDS;
         let whole = room.get_mut(..size)?;
         let (head, rest) = whole.split_first_chunk_mut()?;
-        *head = request_head(id, extension, packet.len())?;
+        *head = request_head(id, extension, REQUEST_WORDS)?;
         let (list, rest) = rest.split_at_mut_checked(extension)?;
         if let Some((range, numbers)) = list.split_first_chunk_mut() {
             *range = gpa::one_range(self.offset, self.length);
@@ -390,7 +390,7 @@ impl<'a> Buffer<'a> {
                 return None;
             }
         }
-        *rest.first_chunk_mut()? = packet;
+        *rest.first_chunk_mut()? = packet()?.words();
         Some(whole)
     }
 }

@@ -65,7 +65,7 @@ pub(crate) struct Ending<'a> {
 impl Ending<'_> {
     /// The device is gone.
     pub(crate) const GONE: Self = Self::of(NO_CONNECT);
-    /// The protocol has no such command.
+    /// The protocol has no such command, or no such data.
     pub(crate) const REFUSED: Self = Self::of(ABORT);
     /// The command cannot be sent.
     pub(crate) const FAILED: Self = Self::of(ERROR);
@@ -116,7 +116,8 @@ pub(crate) unsafe fn tag(command: *const scsi_cmnd) -> Tag {
         let request = command.cast::<bindings::request>().sub(1);
         Tag {
             queue: (*(*request).mq_hctx).queue_num as usize,
-            number: usize::try_from((*request).tag).unwrap_or(usize::MAX),
+            // CAST: One that is none, below zero, is a number that no place has.
+            number: (*request).tag as u32 as usize,
         }
     }
 }
@@ -182,6 +183,94 @@ impl<T: Driver> Command<T> {
         unsafe { tag(self.raw.as_ptr()) }
     }
 
+    /// Where its LUN is.
+    pub(crate) fn address(&self) -> Address {
+        // SAFETY: By the invariant; a command has a device.
+        unsafe { address((*self.raw.as_ptr()).device) }
+    }
+
+    /// What is asked.
+    #[inline]
+    pub(crate) fn asked(&self) -> Asked<'_> {
+        // INVARIANT: By that of the command, which is borrowed.
+        Asked {
+            raw: self.raw,
+            segments: self.segments,
+            _command: PhantomData,
+        }
+    }
+
+    /// The driver's own memory in the command, and what is asked.
+    #[inline]
+    pub(crate) fn parts(&mut self) -> (&mut T::Private, Asked<'_>) {
+        // SAFETY: By the invariant. The private memory was initialised, is behind the command, and nobody else's.
+        let private = unsafe { &mut *self.raw.as_ptr().add(1).cast::<T::Private>() };
+        (private, self.asked())
+    }
+
+    /// Gives the command back to be queued again soon.
+    pub(crate) fn reject(self) -> Rejected {
+        // SAFETY: By the invariant.
+        unsafe { scsi_bindings::scsi_dma_unmap(self.raw.as_ptr()) };
+        mem::forget(self);
+        Rejected(())
+    }
+
+    /// Ends the command. Any context.
+    #[inline]
+    pub(crate) fn complete(self, ending: &Ending<'_>) {
+        let command = self.raw.as_ptr();
+        mem::forget(self);
+        // SAFETY: By the invariant. The sense buffer has the size that the mid-layer gives all of them. From
+        // `scsi_done` on the command is the mid-layer's.
+        unsafe {
+            scsi_bindings::scsi_dma_unmap(command);
+            (*command).result = i32::from(ending.host) << 16 | i32::from(ending.status);
+            (*command).resid_len = ending.residual.min((*command).sdb.length);
+            if !ending.sense.is_empty() {
+                let size = ending.sense.len().min(SENSE_BUFFER_SIZE);
+                ptr::copy_nonoverlapping(ending.sense.as_ptr(), (*command).sense_buffer, size);
+            }
+            scsi_bindings::scsi_done(command);
+        }
+    }
+
+    /// Ends a command that is dropped.
+    #[cold]
+    fn abandon(raw: NonNull<scsi_cmnd>) {
+        // INVARIANT: By that of who drops it.
+        let command = Self {
+            raw,
+            segments: 0,
+            _driver: PhantomData,
+        };
+        command.complete(&Ending::GONE);
+    }
+}
+
+impl<T: Driver> Drop for Command<T> {
+    #[inline]
+    fn drop(&mut self) {
+        // By value: one that a function gets by reference lives in memory all the way, and costs at each step.
+        Self::abandon(self.raw);
+    }
+}
+
+/// What a command asks, and where its data is.
+///
+/// # Invariants
+///
+/// `raw` and `segments` are those of a [`Command`], which lasts for all of `'a`.
+pub(crate) struct Asked<'a> {
+    /// The command.
+    raw: NonNull<scsi_cmnd>,
+    /// How many segments its data has as mapped.
+    segments: u32,
+    /// Whose they are.
+    _command: PhantomData<&'a ()>,
+}
+
+impl<'a> Asked<'a> {
     /// The CDB, zeros behind it, and its length; `None` if it is longer.
     #[inline]
     pub(crate) fn cdb(&self) -> Option<([u8; CDB_SIZE], u8)> {
@@ -206,12 +295,6 @@ impl<T: Driver> Command<T> {
     pub(crate) fn opcode(&self) -> u8 {
         // SAFETY: As in `cdb`.
         unsafe { (*self.raw.as_ptr()).cmnd[0] }
-    }
-
-    /// Where its LUN is.
-    pub(crate) fn address(&self) -> Address {
-        // SAFETY: By the invariant; a command has a device.
-        unsafe { address((*self.raw.as_ptr()).device) }
     }
 
     /// Whether its LUN takes tagged commands.
@@ -245,60 +328,17 @@ impl<T: Driver> Command<T> {
         unsafe { (*self.raw.as_ptr()).sdb.length }
     }
 
-    /// The driver's own memory in the command, and where the command's data is.
+    /// Where its data is.
     #[inline]
-    pub(crate) fn parts(&mut self) -> (&mut T::Private, Segments<'_>) {
-        // SAFETY: By the invariant. The private memory was initialised, and is nobody else's; the list of segments is
-        // elsewhere and stays as it is until the command ends.
-        unsafe {
-            let private = &mut *self.raw.as_ptr().add(1).cast::<T::Private>();
-            let segments = Segments {
-                next: (*self.raw.as_ptr()).sdb.table.sgl,
-                left: self.segments,
-                _command: PhantomData,
-            };
-            (private, segments)
-        }
-    }
-
-    /// Gives the command back to be queued again soon.
-    pub(crate) fn reject(self) -> Rejected {
+    pub(crate) fn segments(&self) -> Segments<'a> {
         // SAFETY: By the invariant.
-        unsafe { scsi_bindings::scsi_dma_unmap(self.raw.as_ptr()) };
-        mem::forget(self);
-        Rejected(())
-    }
-
-    /// Ends the command. Any context.
-    #[inline]
-    pub(crate) fn complete(self, ending: &Ending<'_>) {
-        self.end(ending);
-        mem::forget(self);
-    }
-
-    /// Ends the command; it must not be used any more.
-    #[inline]
-    fn end(&self, ending: &Ending<'_>) {
-        let command = self.raw.as_ptr();
-        // SAFETY: By the invariant. The sense buffer has the size that the mid-layer gives all of them. The command is
-        // the mid-layer's from `scsi_done` on, and both callers forget it.
-        unsafe {
-            scsi_bindings::scsi_dma_unmap(command);
-            (*command).result = i32::from(ending.host) << 16 | i32::from(ending.status);
-            (*command).resid_len = ending.residual.min((*command).sdb.length);
-            if !ending.sense.is_empty() {
-                let size = ending.sense.len().min(SENSE_BUFFER_SIZE);
-                ptr::copy_nonoverlapping(ending.sense.as_ptr(), (*command).sense_buffer, size);
-            }
-            scsi_bindings::scsi_done(command);
+        let next = unsafe { (*self.raw.as_ptr()).sdb.table.sgl };
+        // INVARIANT: The data is mapped, and the list stays as it is until the command ends.
+        Segments {
+            next,
+            left: self.segments,
+            _command: PhantomData,
         }
-    }
-}
-
-impl<T: Driver> Drop for Command<T> {
-    #[cold]
-    fn drop(&mut self) {
-        self.end(&Ending::GONE);
     }
 }
 
@@ -428,11 +468,11 @@ impl<T: Driver> InFlight<T> {
         Some(unsafe { bindings::jiffies64_to_msecs(age.into()) })
     }
 
-    /// The place of a command, and the transaction id that it has if it is put there now; `None` if there is no such
-    /// place, or the host still has an earlier command of this queue and tag.
+    /// The place of a command with this tag, and the transaction id that it has if it is put there now; `None` if there is no
+    /// such place, or the host still has an earlier command of this tag.
     #[inline]
-    pub(crate) fn reserve(&self, command: &Command<T>) -> Option<Reserved<'_>> {
-        let (index, slot) = self.slot(command.tag())?;
+    pub(crate) fn reserve(&self, tag: Tag) -> Option<Reserved<'_>> {
+        let (index, slot) = self.slot(tag)?;
         Some(Reserved {
             slot,
             generation: slot.place.free()?,

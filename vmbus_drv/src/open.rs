@@ -235,20 +235,53 @@ impl Rings {
 
     /// Locks the ring to the host. Any context.
     #[inline]
-    fn batch<'a>(&'a self, channel: &'a Channel) -> Result<Batch<'a>, SendError> {
-        if channel.is_gone() || self.broken.load(Relaxed) {
-            return Err(SendError::Dead);
-        }
-        Ok(Batch {
+    fn batch<'a>(&'a self, channel: &'a Channel) -> Batch<'a> {
+        Batch {
             rings: self,
             channel,
             writer: self.outgoing.lock(),
-        })
+        }
+    }
+
+    /// Makes room for what a batch could not take where that helps, so that it makes sense to try again.
+    #[cold]
+    fn make_room(
+        &self,
+        channel: &Channel,
+        writer: &mut Writer<Ring>,
+        error: WriteError,
+    ) -> Result<(), SendError> {
+        let dead = |corrupt| {
+            self.fail(channel, &corrupt);
+            SendError::Dead
+        };
+        let needed = match error {
+            WriteError::TooLarge => return Err(SendError::TooLarge),
+            WriteError::Corrupt(corrupt) => return Err(dead(corrupt)),
+            WriteError::Full { needed } => needed,
+        };
+        channel.counters().out_full_total.increment();
+        // What the host has not seen it cannot make room by.
+        if writer.publish() == Signal::Needed {
+            channel.counters().out_empty.increment();
+            channel.signal_host();
+        }
+        if !self.wants_room.swap(true, SeqCst) {
+            channel.counters().out_full_first.increment();
+        }
+        match writer.arm_pending_send(needed) {
+            Ok(Room::Now) => {
+                self.wants_room.swap(false, SeqCst);
+                Ok(())
+            }
+            Ok(Room::Later) => Err(SendError::Full),
+            Err(corrupt) => Err(dead(corrupt)),
+        }
     }
 
     /// Sends one packet, and what was added before. Any context.
     fn send(&self, channel: &Channel, packet: &OutgoingPacket<'_>) -> Result<(), SendError> {
-        let mut batch = self.batch(channel)?;
+        let mut batch = self.batch(channel);
         let added = batch.add(packet);
         batch.publish();
         added
@@ -327,8 +360,12 @@ impl Batch<'_> {
         &mut self,
         mut stage: impl FnMut(&mut Writer<Ring>) -> Result<(), WriteError>,
     ) -> Result<(), SendError> {
+        if self.channel.is_gone() || self.rings.broken.load(Relaxed) {
+            return Err(SendError::Dead);
+        }
         while let Err(error) = stage(&mut self.writer) {
-            self.make_room(error)?;
+            self.rings
+                .make_room(self.channel, &mut self.writer, error)?;
         }
         Ok(())
     }
@@ -343,39 +380,6 @@ impl Batch<'_> {
             channel.counters().out_empty.increment();
             channel.signal_host();
         }
-    }
-
-    /// Makes room where that helps, so that it makes sense to try again.
-    #[cold]
-    fn make_room(&mut self, error: WriteError) -> Result<(), SendError> {
-        let needed = match error {
-            WriteError::TooLarge => return Err(SendError::TooLarge),
-            WriteError::Corrupt(corrupt) => return Err(self.dead(&corrupt)),
-            WriteError::Full { needed } => needed,
-        };
-        self.channel.counters().out_full_total.increment();
-        // What the host has not seen it cannot make room by.
-        if self.writer.publish() == Signal::Needed {
-            self.channel.counters().out_empty.increment();
-            self.channel.signal_host();
-        }
-        if !self.rings.wants_room.swap(true, SeqCst) {
-            self.channel.counters().out_full_first.increment();
-        }
-        match self.writer.arm_pending_send(needed) {
-            Ok(Room::Now) => {
-                self.rings.wants_room.swap(false, SeqCst);
-                Ok(())
-            }
-            Ok(Room::Later) => Err(SendError::Full),
-            Err(corrupt) => Err(self.dead(&corrupt)),
-        }
-    }
-
-    /// Gives the channel up.
-    fn dead(&self, corrupt: &dyn core::fmt::Debug) -> SendError {
-        self.rings.fail(self.channel, corrupt);
-        SendError::Dead
     }
 }
 
@@ -537,12 +541,8 @@ impl OpenChannel {
     }
 
     /// Packets that are to be sent together. Any context.
-    ///
-    /// # Errors
-    ///
-    /// [`SendError::Dead`].
     #[inline]
-    pub fn batch(&self) -> Result<Batch<'_>, SendError> {
+    pub fn batch(&self) -> Batch<'_> {
         self.rings.batch(&self.closed.0)
     }
 
