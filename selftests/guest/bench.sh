@@ -16,8 +16,8 @@ load() {
     shift 2
     before=$(ask counters device scsi0)
     # Fields 9 and 50 are the time of reads and that of writes.
-    if took=$(fio --name="$name" --filename="/dev/$disk" --ioengine=io_uring --direct=1 --thread --gtod_reduce=1 --cpus_allowed="$cpu" \
-        --norandommap --number_ios="$operations" --output-format=terse \
+    if took=$(fio --name="$name" --filename="/dev/$disk" --cpus_allowed="$cpu" --ioengine=io_uring --direct=1 --thread \
+        --gtod_reduce=1 --norandommap --number_ios="$operations" --output-format=terse \
         --exec_prerun="/bench/mark-$MARK" --exec_postrun="/bench/mark-$MARK" "$@" | sed -n 's/^3;/&/p' | cut -d';' -f9,50); then
         echo "bench load $name $operations $((${took%;*} + ${took#*;})) $before $(ask counters device scsi0)"
     fi
@@ -38,12 +38,12 @@ echo "bench queues $(ls "/sys/block/$disk/mq" | wc -l) channels $(ls "$(controll
 cpu=$(cd "$(controller scsi0)/channels" && cat "$(printf '%s\n' * | sort -n | head -n 1)/cpu")
 # Whoever looks at a new disk has ended.
 sleep 1
-load write-1 600 --rw=randwrite --bs=4k --iodepth=1
-load read-1 600 --rw=randread --bs=4k --iodepth=1
-load write-32 2000 --rw=randwrite --bs=4k --iodepth=32
-load read-32 2000 --rw=randread --bs=4k --iodepth=32
+load write-1 1000 --rw=randwrite --bs=4k --iodepth=1
+load read-1 1000 --rw=randread --bs=4k --iodepth=1
+load write-32 4000 --rw=randwrite --bs=4k --iodepth=32
+load read-32 4000 --rw=randread --bs=4k --iodepth=32
 load write-256k 200 --rw=write --bs=256k --iodepth=4
 load read-256k 200 --rw=read --bs=256k --iodepth=4
-load batch-write 2048 --rw=randwrite --bs=4k --iodepth=32 --iodepth_batch_submit=16 --iodepth_batch_complete_min=16
-load batch-read 2048 --rw=randread --bs=4k --iodepth=32 --iodepth_batch_submit=16 --iodepth_batch_complete_min=16
+load batch-write 4096 --rw=randwrite --bs=4k --iodepth=32 --iodepth_batch_submit=16 --iodepth_batch_complete_min=16
+load batch-read 4096 --rw=randread --bs=4k --iodepth=32 --iodepth_batch_submit=16 --iodepth_batch_complete_min=16
 unload_storage

@@ -191,9 +191,10 @@ def guest_need(kernel, name):
 
 
 def guest_python(kernel):
-    """The part with python3, the kernel source's lsvmbus, and the library modules that it and our dump import."""
+    """The part with python3, the kernel source's lsvmbus, and the library modules that it and our scripts import."""
     lsvmbus = os.path.join(kernel.folder, "lsvmbus")
     python = os.path.realpath("/usr/bin/python3")
+    scripts = glob.glob(os.path.join(GUEST, "*.py"))
 
     def fill(archive):
         add_program(archive, python)
@@ -203,7 +204,8 @@ def guest_python(kernel):
         library = os.path.dirname(os.__file__)
         finder = modulefinder.ModuleFinder([library, os.path.join(library, "lib-dynload")])
         finder.run_script(lsvmbus)
-        finder.run_script(os.path.join(GUEST, "sysfs_dump.py"))
+        for script in scripts:
+            finder.run_script(script)
         sources = {module.__file__ for module in finder.modules.values() if module.__file__}
         sources = {source for source in sources if source.startswith(library)}
         sources |= set(glob.glob(os.path.join(library, "encodings", "*.py")))
@@ -215,7 +217,7 @@ def guest_python(kernel):
             for compiled in glob.glob(os.path.join(os.path.dirname(source), "__pycache__", f"{stem}.*.pyc")):
                 archive.file(compiled, compiled)
 
-    return part(f"python-{kernel.release}", [lsvmbus, python], fill)
+    return part(f"python-{kernel.release}", [lsvmbus, python, *scripts], fill)
 
 
 def guest_kexec(kernel, parts):

@@ -203,7 +203,9 @@ impl<T: Driver> Command<T> {
     /// The driver's own memory in the command, and what is asked.
     #[inline]
     pub(crate) fn parts(&mut self) -> (&mut T::Private, Asked<'_>) {
-        // SAFETY: By the invariant. The private memory was initialised, is behind the command, and nobody else's.
+        // SAFETY: By the invariant. The private memory was initialised and is nobody else's. `Asked` does not read it: it
+        // looks at the command, which is before it, at the command's device, and at the list of segments, which is behind
+        // it or elsewhere.
         let private = unsafe { &mut *self.raw.as_ptr().add(1).cast::<T::Private>() };
         (private, self.asked())
     }
@@ -236,9 +238,13 @@ impl<T: Driver> Command<T> {
     }
 
     /// Ends a command that is dropped.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is that of a [`Command`], of which it is the last use.
     #[cold]
-    fn abandon(raw: NonNull<scsi_cmnd>) {
-        // INVARIANT: By that of who drops it.
+    unsafe fn abandon(raw: NonNull<scsi_cmnd>) {
+        // INVARIANT: By the condition of this function.
         let command = Self {
             raw,
             segments: 0,
@@ -252,7 +258,8 @@ impl<T: Driver> Drop for Command<T> {
     #[inline]
     fn drop(&mut self) {
         // By value: one that a function gets by reference lives in memory all the way, and costs at each step.
-        Self::abandon(self.raw);
+        // SAFETY: Nobody uses what is dropped.
+        unsafe { Self::abandon(self.raw) };
     }
 }
 
@@ -299,7 +306,7 @@ impl<'a> Asked<'a> {
 
     /// Whether its LUN takes tagged commands.
     pub(crate) fn tagged(&self) -> bool {
-        // SAFETY: As in `address`.
+        // SAFETY: By the invariant; a command has a device.
         unsafe {
             scsi_bindings::scsi_device::tagged_supported_raw((*self.raw.as_ptr()).device) != 0
         }

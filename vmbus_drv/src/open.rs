@@ -233,6 +233,12 @@ impl Rings {
         }
     }
 
+    /// Whether packets can be sent and received.
+    #[inline]
+    fn is_usable(&self, channel: &Channel) -> bool {
+        !channel.is_gone() && !self.broken.load(Relaxed)
+    }
+
     /// Locks the ring to the host. Any context.
     #[inline]
     fn batch<'a>(&'a self, channel: &'a Channel) -> Batch<'a> {
@@ -360,7 +366,7 @@ impl Batch<'_> {
         &mut self,
         mut stage: impl FnMut(&mut Writer<Ring>) -> Result<(), WriteError>,
     ) -> Result<(), SendError> {
-        if self.channel.is_gone() || self.rings.broken.load(Relaxed) {
+        if !self.rings.is_usable(self.channel) {
             return Err(SendError::Dead);
         }
         while let Err(error) = stage(&mut self.writer) {
@@ -374,9 +380,10 @@ impl Batch<'_> {
     #[inline]
     pub fn publish(mut self) {
         let signal = self.writer.publish();
-        let channel = self.channel;
+        let Self { rings, channel, .. } = self;
         drop(self);
-        if signal == Signal::Needed {
+        // The number of a channel that is gone may be another's.
+        if signal == Signal::Needed && rings.is_usable(channel) {
             channel.counters().out_empty.increment();
             channel.signal_host();
         }

@@ -58,6 +58,8 @@ pub enum Action {
     Reorder,
     /// Only so many bytes are left: of a message, or of a packet's payload.
     Truncate(usize),
+    /// So many zero bytes come behind it, at most 65535: behind a message, or behind a packet's payload.
+    Extend(u16),
     /// Bits of a message, or of a packet's payload, are flipped.
     Corrupt {
         /// Where.
@@ -391,6 +393,10 @@ impl Outcome {
                 self.delay = Some(self.delay.unwrap_or(REORDER));
             }
             Action::Truncate(len) => step.bytes().truncate(len),
+            Action::Extend(len) => {
+                let bytes = step.bytes();
+                bytes.resize(bytes.len().saturating_add(len.into()), 0);
+            }
             Action::Corrupt { offset, xor } => {
                 let bytes = step.bytes().iter_mut().skip(offset);
                 for (byte, bits) in bytes.zip(xor.to_le_bytes()) {

@@ -86,6 +86,7 @@ fn packets_are_changed() {
     for direction in ["to-guest", "from-guest"] {
         let second = |action| run(rule(direction, action)).2.remove(1);
         assert!(second(json!({"truncate": 0})).payload.is_empty());
+        assert_eq!(second(json!({"extend": 800})).payload.len(), 808);
         let corrupt = second(json!({"corrupt": {"offset": 1, "xor": 0x0102_0304}}));
         assert_eq!(corrupt.payload, [2, 4, 3, 2, 1, 0, 0, 0]);
         let beyond = second(json!({"corrupt": {"offset": 7, "xor": 0xff_ffff}}));
