@@ -51,7 +51,7 @@ if [ $kernels -gt 0 ] && [ "$kernel" = stable ]; then
     # The same on our own host. That the stock drivers work there is what shows that it tells the truth.
     run "guests on hvhost, stock drivers" selftests/vm/run --kernel stable --host hvhost --drivers stock $soak
     # Long scripts that ask nothing more of the host than QEMU's bus has: once is enough when time is short.
-    some=(--tests '^(?!(demo|load-rounds|open-rounds|kexec|kdump-other)$)')
+    some=(--tests '^(?!(demo|cpu-rounds|load-rounds|open-rounds|kexec|kdump|kdump-other)$)')
     run "guests on hvhost, our drivers" selftests/vm/run --kernel stable --host hvhost ${soak:-"${some[@]}"}
 fi
 if run "prepare the testing kernel" scripts/prepare.sh testing; then

@@ -13,9 +13,13 @@
 . ./host.sh
 . ./storage.sh
 
-# manner LUN JOBS PIECES DEPTH: each job has 2 MiB of its own.
+# manner LUN JOBS PIECES DEPTH: each job has 2 MiB of its own, of which small pieces fill a quarter.
 manner() {
-    fio --name=manner --filename="/dev/$(disk "$1")" --numjobs="$2" --bsrange="$3" --iodepth="$4" --size=2m \
+    case $3 in
+    *-4k) size=512k ;;
+    *) size=2m ;;
+    esac
+    fio --name=manner --filename="/dev/$(disk "$1")" --numjobs="$2" --bsrange="$3" --iodepth="$4" --size=$size \
         --offset_increment=2m --rw=randwrite --direct=1 --ioengine=libaio --verify=crc32c --verify_fatal=1 --thread \
         --allow_file_create=0 --group_reporting --output=/run/fio || { tail -n 20 /run/fio; return 1; }
 }

@@ -25,7 +25,7 @@ load_on() {
     while [ ! -e /run/enough ] && [ ! -e /run/broken ]; do SIZE=4m verified "load=/dev/$1" || touch /run/broken; done > /run/fio 2>&1
 }
 
-# cpus_go_and_come: each but the first; some may refuse, as the stock bus does where it has a channel.
+# cpus_go_and_come: each but the first; with the stock bus, one that has a channel refuses.
 cpus_go_and_come() {
     gone=0
     for cpu in 1 2 3; do
@@ -33,7 +33,7 @@ cpus_go_and_come() {
         sleep 1
         echo 1 > /sys/devices/system/cpu/cpu$cpu/online
     done 2> /dev/null
-    stock || [ $gone -gt 0 ]
+    stock || [ $gone = 3 ]
 }
 
 in_use=storvsc

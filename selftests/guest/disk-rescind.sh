@@ -19,7 +19,7 @@ shown() { awk -v name="$1" '$0 ~ "^  " name " " { sum += $NF } END { print sum +
 # busy: the host has commands.
 busy() { [ "$(shown 'in flight')" -gt 0 ]; }
 
-plan 19
+plan 20
 check "the driver loads" load_storage
 check "LUN 0 appears" appears 0
 check "LUN 1 appears" appears 1
@@ -37,7 +37,13 @@ sed 's/^/# /' $debug/storvsc-host*
 
 check "a file system is made" make_and_mount "$(disk 0)" /run/disk
 dd if=/dev/urandom of=/run/disk/data bs=64k count=200 2> /dev/null
-check "withdrawn with data to be written, it goes" withdrawn
+ask delay device scsi0 lun 0 delay_ms 60000 > /dev/null
+{ sg_sync "/dev/$name"; echo $? > /run/ended; } 2> /dev/null &
+within 20 busy
+check "withdrawn with data to be written and its cache being flushed, it goes" withdrawn
+check "the flush ends" within 20 test -s /run/ended
+rm -f /run/ended
+ask delay device scsi0 lun 0 delay_ms 0 > /dev/null
 umount -l /run/disk
 check "and comes back" back 0 1
 name=$(disk 0)
