@@ -19,7 +19,7 @@ random() {
     number=$(((state >> 8) % $1))
 }
 
-# add_fault KIND: a rule of this kind, else at random, for one of the next packets.
+# add_fault KIND: a rule of this kind, from 0 to 12, and random in all else, for one of the next packets.
 add_fault() {
     random 2
     if [ $number = 0 ]; then way=to-guest; else way=from-guest; fi

@@ -35,8 +35,9 @@ late_by() {
 # Reads of LUN 0 that the host has carried out.
 reads() { of_device scsi0 '.status.luns[] | select(.lun == 0).counters.reads'; }
 
-# written_late: nobody repeats this command, so that the READ which the host counts is the late one: it comes while the
-# guest waits for its reset.
+# written_late: the guest has given the READ up and asks for resets, two of which are lost, when the host carries it out and
+# writes to the guest's memory. Nobody repeats this command, so that the READ which the host counts is that one. Seven
+# seconds are the least that such a command may ask for.
 written_late() {
     before=$(reads)
     ask fault channel scsi0 direction from-guest type GPA_DIRECT action '{"delay_ms":9600}' > /dev/null

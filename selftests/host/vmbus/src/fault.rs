@@ -58,7 +58,8 @@ pub enum Action {
     Reorder,
     /// Only so many bytes are left: of a message, or of a packet's payload.
     Truncate(usize),
-    /// So many zero bytes come behind it, at most 65535: behind a message, or behind a packet's payload.
+    /// So many zero bytes come behind it, at most 65535: behind a message, or behind a packet's payload. A message to the guest
+    /// of more than 240 bytes is lost, as no slot can take it; a packet that no ring can take ends its channel.
     Extend(u16),
     /// Bits of a message, or of a packet's payload, are flipped.
     Corrupt {
