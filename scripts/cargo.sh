@@ -12,5 +12,7 @@ if [ -n "$have" ] && command -v cargo >/dev/null &&
 fi
 "$project/scripts/buildroot.sh" stable
 # A target folder of its own: the two compilers' artefacts do not mix.
-VIRIDIAN_PASS="CARGO_TARGET_DIR=$CARGO_TARGET_DIR-root ${RUSTFLAGS:+RUSTFLAGS=${RUSTFLAGS// /$'\t'}}" \
+pass="CARGO_TARGET_DIR=$CARGO_TARGET_DIR-root ${RUSTFLAGS:+RUSTFLAGS=${RUSTFLAGS// /$'\t'}}"
+for name in PROPTEST_CASES PROPTEST_RNG_SEED; do pass+=" ${!name:+$name=${!name}}"; done
+VIRIDIAN_PASS=$pass \
     exec "$project/scripts/in-root" "$project/build/root/stable" cargo "$@"

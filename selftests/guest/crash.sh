@@ -5,6 +5,14 @@
 # connected: CPU 0 is the one that the host's messages come to: of ours the first one online, of the stock drivers always.
 connected() { stock || grep -q '^connect cpu *0$' $debug/vmbus; }
 
+# said_all: what was said so far is on the console.
+said_all() {
+    within 20 relayed
+    sync
+    sleep 1
+}
+relayed() { dmesg | grep -q "tap: .*ok $point "; }
+
 # panic_on CPU COMMAND...: the device is opened (three points), COMMAND prepares, and then the kernel panics on CPU.
 panic_on() {
     cpu=$1
@@ -13,9 +21,7 @@ panic_on() {
     check "CPU 0 has connected" connected
     check "the balloon is bound" within 10 bound
     "$@" || exit 1
-    # The console has something to send yet.
-    sync
-    sleep 1
+    said_all
     taskset $((1 << cpu)) sh -c 'echo c > /proc/sysrq-trigger'
     exit 1
 }

@@ -7,7 +7,7 @@
 # needs: host storage
 # cpus: 4
 # host-options: --disk ram=96M --disk ram=64M,lun=1 --sub-channels 3
-# timeout: 400 2400
+# timeout: 720 4000
 . ./tap.sh
 . ./stack.sh
 . ./host.sh

@@ -7,7 +7,7 @@
 # needs: host storage
 # disks: 16M
 # host-options: --disk ram=96M --disk ram=64M,lun=1,sector=4096 --disk ram=16M,lun=2,ro --disk file=$DISK0,lun=3 --disk file=$DISK0,lun=4,dvd
-# timeout: 240
+# timeout: 480
 . ./tap.sh
 . ./stack.sh
 . ./host.sh

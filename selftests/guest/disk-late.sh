@@ -7,7 +7,7 @@
 # needs: host storage
 # cpus: 4
 # host-options: --disk ram=96M --disk ram=64M,lun=1 --sub-channels 3
-# timeout: 240
+# timeout: 480
 . ./tap.sh
 . ./stack.sh
 . ./host.sh
@@ -40,13 +40,16 @@ reads() { of_device scsi0 '.status.luns[] | select(.lun == 0).counters.reads'; }
 # seconds are the least that such a command may ask for.
 written_late() {
     before=$(reads)
-    ask fault channel scsi0 direction from-guest type GPA_DIRECT action '{"delay_ms":9600}' > /dev/null
+    # A lost reset is waited for so long: the guest gives up its command after 7 to 9 seconds, and the controller after 15.
+    echo 4 > /sys/module/storvsc/parameters/io_timeout_s
+    ask fault channel scsi0 direction from-guest type GPA_DIRECT action '{"delay_ms":11500}' > /dev/null
     ask fault channel scsi0 direction from-guest type IN_BAND times 2 action '"drop"' > /dev/null
     timeout 60 sg_raw -t 7 -r 65536 -o /run/read "/dev/$(disk 0)" 28 00 00 00 00 00 00 00 80 00 && return 1
     zeros && sleep 3 && all_zero && [ "$(reads)" = $((before + 1)) ]
     result=$?
     rm -f /run/zeros /run/read
     ask faults_clear > /dev/null
+    echo 2 > /sys/module/storvsc/parameters/io_timeout_s
     return $result
 }
 

@@ -15,7 +15,7 @@
 
 load_and_unload() {
     insmod /modules/storvsc.ko && all_appear 0 1 &&
-        dd if="/dev/$(disk 1)" of=/dev/null bs=64k count=4 iflag=direct 2> /dev/null && rmmod storvsc
+        dd if="/dev/$(disk 1)" of=/dev/null bs=64k count=4 iflag=direct 2> /dev/null && within 20 rmmod storvsc
 }
 
 plan 7

@@ -18,6 +18,8 @@ check "the driver loads" load_storage
 check "the disks appear" all_appear 0 1
 impatient 0 1
 check "something is written" dd if=/dev/zero of="/dev/$(disk 0)" bs=4k count=10 oflag=direct
+# Whoever looks at a new disk has ended: what it reads would hold the driver.
+within 20 grep -qx 0 /sys/module/storvsc/refcnt
 ask fault channel scsi0 direction from-guest type IN_BAND probability 1.0 action '"drop"' > /dev/null
 ask fault channel scsi0 direction from-guest type GPA_DIRECT probability 1.0 action '"drop"' > /dev/null
 { rmmod storvsc; echo $? > /run/ended; } &

@@ -12,7 +12,7 @@ host_ask() {
         # One at a time: whoever reads takes what comes.
         flock 3
         echo "$1" >&3
-        while IFS= read -r -t "${2:-30}" answer <&3; do
+        while IFS= read -r -t "${2:-60}" answer <&3; do
             case $answer in
             '{"ok":'*)
                 echo "$answer" | jq -c .ok

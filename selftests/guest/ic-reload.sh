@@ -6,7 +6,7 @@
 # drivers: viridian
 # hosts: hvhost
 # needs: daemons host
-# timeout: 240 1200
+# timeout: 480 2400
 . ./tap.sh
 . ./stack.sh
 . ./host.sh
@@ -17,7 +17,7 @@ reload() {
     load_utils && ready heartbeat && ready timesync && within 10 test -c /dev/vmbus/hv_kvp || return 1
     start_daemon hv_kvp_daemon
     # The host keeps to the rate, at which it is too busy to be asked again.
-    [ -n "$often" ] || { ask timesync device timesync interval_ms 5 > /dev/null && often=1; }
+    [ -n "$often" ] || { tell interval_ms 5 && often=1; }
     ready kvp && ask enumerate device kvp pool auto > /dev/null && [ -n "$often" ]
     status=$?
     kill "$daemon"

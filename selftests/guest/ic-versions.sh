@@ -25,7 +25,7 @@ more_beats() { [ "$(beats)" -ge "$1" ]; }
 corrects() {
     right=$(date +%s)
     date -s "@$((right - 3600))" > /dev/null
-    ask timesync device timesync > /dev/null && within 10 later
+    tell && within 10 later
 }
 later() { [ "$(date +%s)" -ge "$right" ]; }
 

@@ -4,7 +4,7 @@
 # drivers: viridian
 # hosts: hvhost
 # needs: daemons host
-# timeout: 200
+# timeout: 300
 . ./tap.sh
 . ./stack.sh
 . ./host.sh
@@ -19,19 +19,19 @@ freeze() { ask freeze device vss timeout_ms 4000; }
 writable() {
     rm -f /run/written
     { touch /run/frozen/file && touch /run/written; } > /dev/null 2>&1 &
-    within "${1:-2}" test -e /run/written
+    within "${1:-4}" test -e /run/written
 }
 # frozen: nobody can.
 frozen() { ! writable 1; }
 # gives RULE: one packet of a backup, of which the third freezes and the fourth thaws, has something done to it; in the end
 # nothing is frozen, and a backup succeeds.
 gives() {
-    host_ask "{\"command\":\"fault\",\"channel\":\"vss\",$1}" && { ask backup device vss timeout_ms 4000 || true; } &&
-        host_ask '{"command":"faults_clear"}' && writable 8 && within 10 ask backup device vss timeout_ms 4000 && writable
+    host_ask "{\"command\":\"fault\",\"channel\":\"vss\",$1}" && { ask backup device vss timeout_ms 8000 || true; } &&
+        host_ask '{"command":"faults_clear"}' && writable 8 && within 10 ask backup device vss timeout_ms 8000 && writable
 }
 
 plan 30
-check "the driver loads" load_utils daemon_timeout_s=2 freeze_timeout_s=2
+check "the driver loads" load_utils daemon_timeout_s=2 freeze_timeout_s=5
 mkdir -p /run/frozen
 stock_module brd rd_nr=1 rd_size=16384 && stock_module ext4 && mkfs.ext4 -q /dev/ram0
 check "there is a file system" mount -t ext4 /dev/ram0 /run/frozen

@@ -36,7 +36,7 @@ first=$!
 busy 2 &
 second=$!
 check "it is being written" within 10 went_on ""
-check "the host freezes it" ask freeze device vss
+check "the host freezes it" within 10 ask freeze device vss
 dd if=/dev/ram0 of=/run/image bs=1M 2> /dev/null
 before=$(rounds_of)
 sleep 1

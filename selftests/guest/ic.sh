@@ -13,6 +13,15 @@ is_ready() { [ "$(status "$1" state)" = ready ]; }
 # versions NAME: the two versions that were agreed on.
 versions() { of_device "$1" '.status | "\(.framework) \(.version)"'; }
 
+# tell [NAME VALUE...]: the host tells the time; the guest has taken it when it has answered. The host may be telling it at this
+# moment of its own accord: then once more.
+tell() {
+    until ask timesync device timesync "$@" > /run/told 2>&1; do
+        grep -q "another request is under way" /run/told || { cat /run/told; return 1; }
+    done
+    rm /run/told
+}
+
 # start_daemon PROGRAM: runs a daemon as its service file does; its log is /run/syslog.
 start_daemon() {
     mkdir -p /var/lib
@@ -26,7 +35,7 @@ start_daemon() {
 }
 
 # daemon_runs: it has not given up.
-daemon_runs() { kill -0 "$daemon"; }
+daemon_runs() { running "$daemon"; }
 
 # stop_daemons: they are killed, their log is shown, and what they wrote is removed.
 stop_daemons() {

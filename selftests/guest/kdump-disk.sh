@@ -24,9 +24,7 @@ if [ "$STAGE" != 2 ]; then
     check "the disk appears" appears 0
     check "it has a file system" mkfs.ext4 -q "/dev/$(disk 0)"
     check "the crash kernel is loaded" load_crash_kernel
-    # The console has something to send yet.
-    sync
-    sleep 1
+    said_all
     echo c > /proc/sysrq-trigger
 fi
 resume 4

@@ -8,7 +8,7 @@
 # needs: kexec trace
 # host: vmbus.*\btype 16\b
 # expect: panic kdump
-# timeout: 120
+# timeout: 240
 . ./tap.sh
 . ./stack.sh
 . ./crash.sh

@@ -6,7 +6,7 @@
 # needs: kexec trace
 # host: vmbus.*\btype 16\b
 # expect: kexec
-# timeout: 120
+# timeout: 240
 . ./tap.sh
 . ./stack.sh
 

@@ -2,7 +2,7 @@
 # Loads and unloads the whole stack again and again: nothing leaks.
 # guest: default
 # cmdline: slab_debug=U
-# timeout: 120 400
+# timeout: 360 1200
 . ./tap.sh
 . ./stack.sh
 . ./leaks.sh

@@ -3,7 +3,7 @@
 # guest: default
 # drivers: viridian stock
 # cmdline: slab_debug=U
-# timeout: 120 400
+# timeout: 360 1200
 . ./tap.sh
 . ./stack.sh
 . ./leaks.sh

@@ -59,7 +59,7 @@ unload_utils() { unload_driver hv_utils hv_utils; }
 
 # unload_storage: a disk that was closed or removed just now may hold the driver for a moment.
 unload_storage() {
-    if stock; then within 5 rmmod hv_storvsc; else within 5 rmmod storvsc && unload_bus; fi
+    if stock; then within 20 rmmod hv_storvsc; else within 20 rmmod storvsc && unload_bus; fi
 }
 
 # load_fcopy, unload_fcopy: what gives the channel of file copying to the daemon.
@@ -69,9 +69,12 @@ unload_fcopy() { unload_driver uio_hv_generic hv_utils; }
 # within SECONDS COMMAND...: the command succeeds sooner or later.
 within() {
     end=$(($(uptime_seconds) + $1))
+    last=
     shift
     until "$@" 2>/dev/null; do
-        if [ "$(uptime_seconds)" -ge "$end" ]; then return 1; fi
+        if [ -n "$last" ]; then return 1; fi
+        # The second that had begun does not count; and who was kept from looking looks once more.
+        if [ "$(uptime_seconds)" -gt "$end" ]; then last=1; fi
         sleep 0.1
     done
 }
@@ -81,20 +84,28 @@ uptime_seconds() {
     echo "${seconds%.*}"
 }
 
+# running PID, ended PID: of a process of this shell's. Where the shell has not waited for it, it is there after its end.
+running() { grep -q '^State:.[^Z]' "/proc/$1/status" 2>/dev/null; }
+ended() { ! running "$1"; }
+
 # balloon_device: the sysfs folder of the offered balloon.
 balloon_device() {
     class=$(grep -l "{$balloon}" $bus/devices/*/class_id) && echo "${class%/class_id}"
 }
 
-# bound: the balloon has its driver.
-bound() { device=$(balloon_device) && [ -L "$device/driver" ]; }
+# bound: the balloon has its driver. The link is there before its probe has ended; the channels' folders come after that.
+bound() {
+    device=$(balloon_device) && [ -L "$device/driver" ] && set -- "$device"/channels/*/cpu && [ -e "$1" ]
+}
 
 # talking: the driver sends reports, and the host takes them.
-talking() {
-    device=$(balloon_device) && sent=$(cat "$device/out_write_index") && within 30 moved && within 10 taken
+talking() { device=$(balloon_device) && within 10 noted && within 30 moved && within 10 taken; }
+noted() { read -r sent < "$device/out_write_index"; }
+moved() { read -r now < "$device/out_write_index" && [ "$now" != "$sent" ]; }
+# By the shell itself: a program that starts in between may take as long as it is from one report to the next.
+taken() {
+    read -r now < "$device/out_read_index" && read -r written < "$device/out_write_index" && [ "$now" = "$written" ]
 }
-moved() { now=$(cat "$device/out_write_index") && [ "$now" != "$sent" ]; }
-taken() { now=$(cat "$device/out_read_index") && [ "$now" = "$(cat "$device/out_write_index")" ]; }
 
 # rounds DEFAULT SOAK: how often to repeat; ROUNDS in the environment (make ... ROUNDS=n) overrides both.
 rounds() { if [ -n "$ROUNDS" ]; then echo "$ROUNDS"; elif [ -n "$SOAK" ]; then echo "$2"; else echo "$1"; fi; }

@@ -222,6 +222,8 @@ def compare(run, plugin, follow):
     port = f"{run.logs}/kallsyms"
     if not run.direct:
         run.l1_words = "nokaslr"
+        # What is counted is to be what a real processor executes.
+        run.cpu = "max"
         run.machine = ["-plugin", f"{plugin},out={out}", "-chardev", f"file,path={port},id=kallsyms",
                        "-device", "virtserialport,chardev=kallsyms,name=kallsyms,nr=30"]
     script = tests.Test("bench", tests.read_header(os.path.join(images.GUEST, "bench.sh")))

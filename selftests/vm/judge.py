@@ -60,7 +60,10 @@ class Result:
 
     @property
     def may_end(self):
-        """Whether the guest may end now: it has panicked as asked, or it is to end and the host has said how it did."""
+        """Whether the guest may end now: it has panicked as asked, or it is to end and the host has said how it did. Where a
+        crash kernel follows, that one ends in order."""
+        if "kdump" in self.test.words("expect"):
+            return False
         return self.panicked or ("end" in self.test.words("expect") and "host" not in self._wanted)
 
     def fail(self, problem):
@@ -121,7 +124,7 @@ class Result:
         """The test is over; `why` says what ended it if it was not the script's own end."""
         self.ended = True
         self.seconds = time.monotonic() - self.started if self.started else 0.0
-        if why and not (self.may_end and "kdump" not in self.test.words("expect")):
+        if why and not self.may_end:
             self.fail(why)
         if self.plan is None:
             self.fail("it printed no plan")
@@ -217,7 +220,9 @@ class Judge:
         """
         sound = not self._down and not self._stopped and not self.boot_problems
         if self._current:
-            sound = sound and not self._current.problems and not self._current.panicked
+            # After the panic that was asked for, only a crash kernel has something left to do.
+            over = self._current.panicked and "kdump" not in self._current.test.words("expect")
+            sound = sound and not self._current.problems and not over
         sound = sound or self._struck
         return [result.test for result in self.results.values() if not result.ended] if sound else []
 

@@ -109,8 +109,8 @@ class Verdicts(unittest.TestCase):
         self.fails(SOUND[: SOUND.index("[    7.072576]")], "the guest ended before it")
 
     def test_vanished(self):
-        def undone(console):
-            one = judge.Judge("guest", [tests.Test("one", {"guest": "default"}), tests.Test("two", {"guest": "default"})])
+        def undone(console, **header):
+            one = judge.Judge("guest", [tests.Test("one", header), tests.Test("two", {"guest": "default"})])
             for line in console.splitlines():
                 one.line(line)
             return [test.name for test in one.vanished()]
@@ -124,6 +124,10 @@ class Verdicts(unittest.TestCase):
         self.assertEqual(undone("[    1.0] Oops: no\n"), [])
         self.assertEqual(undone(middle + "host: run ended with status 1\n"), [])
         self.assertEqual(undone(middle + "host: the guest's processor shut down\n"), ["one", "two"])
+        crashed = PANIC + "[    0.900000] rig: up x\n"
+        self.assertEqual(undone(crashed, expect="panic kdump"), ["one", "two"])
+        self.assertEqual(undone(crashed, expect="panic"), [])
+        self.assertEqual(undone(crashed + "[    1.0] BUG: no\n", expect="panic kdump"), [])
         struck = "[    7.2] BUG: ENTRY_TRAMPOLINE stack guard page was hit at fffffe3a539c1ff8\n[    7.3] Kernel panic - not syncing: Fatal\n"
         self.assertEqual(undone(middle + struck), ["one", "two"])
         self.assertEqual(undone(struck), ["one", "two"])

@@ -165,7 +165,7 @@ mod tests {
         let path = folder.as_path().join("socket");
         let _server = Server::start(&path, echo()).unwrap();
         let mut stream = UnixStream::connect(&path).unwrap();
-        let patience = Some(Duration::from_secs(5));
+        let patience = Some(Duration::from_secs(60));
         stream.set_read_timeout(patience).unwrap();
         let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
         let mut next = || lines.next().unwrap().unwrap();
