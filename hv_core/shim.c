@@ -18,6 +18,9 @@
 
 #include "shim.h"
 
+#ifndef CONFIG_SMP
+#error "Viridian does not support kernels without CONFIG_SMP: their barriers are none, and the host runs on other processors"
+#endif
 #ifdef CONFIG_PREEMPT_RT
 #error "Viridian does not support kernels with CONFIG_PREEMPT_RT: its interrupt handler takes spinlocks, which sleep there"
 #endif

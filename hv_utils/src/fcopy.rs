@@ -120,7 +120,9 @@ impl Fcopy {
         let uio = Uio::new(c"txrx_rings", Arc::new(pages, GFP_KERNEL)?, rings);
         let uio = Arc::pin_init(uio, GFP_KERNEL)?;
         device.show_ring(2 * RING_PAGES * HV_PAGE_SIZE)?;
-        let registered = Registered::new(device.as_ref(), uio).inspect_err(|_| {
+        let registered = Registered::new(device.as_ref(), uio.clone()).inspect_err(|_| {
+            // Who has opened it meanwhile is not told to close it any more.
+            *uio.operations().used.lock() = Use::Gone;
             let _ = device.show_ring(0);
         })?;
         Ok(Self {
@@ -138,8 +140,9 @@ impl vmbus::Driver for Fcopy {
 
     fn probe<'bound>(
         device: &'bound Device<Core<'_>>,
-        _info: Option<&'bound ()>,
+        info: Option<&'bound ()>,
     ) -> impl PinInit<Self, Error> + 'bound {
-        Self::new(device)
+        // A class of `new_id`: its device would have to be given other rings.
+        info.ok_or(ENODEV).and_then(|()| Self::new(device))
     }
 }

@@ -153,7 +153,7 @@ impl Drop for Request {
 #[pin_data]
 struct Line {
     /// Which service.
-    name: &'static str,
+    kind: proto::Service,
     /// The service.
     service: Arc<dyn Service>,
     /// Where messages are.
@@ -191,7 +191,11 @@ impl Line {
 
     /// Refuses a message that there is no memory for. Any context.
     fn refuse(&self, payload: &[u8], transaction_id: u64) {
-        ratelimited!(pr_warn, "{}: too many messages, or too long\n", self.name);
+        ratelimited!(
+            pr_warn,
+            "{}: too many messages, or too long\n",
+            self.kind.name()
+        );
         if let Ok((prefix, body)) = Prefix::refusal(payload) {
             self.store.send(transaction_id, &[prefix.as_bytes(), body]);
         }
@@ -208,13 +212,13 @@ impl Line {
                     Some((_, version)) => {
                         ratelimited!(
                             pr_info,
-                            "{}: version {}\n",
-                            self.name,
+                            "{} IC version {}\n",
+                            self.kind.title(),
                             format_args!("{version}")
                         );
                     }
                     None => {
-                        ratelimited!(pr_warn, "{}: no version in common\n", self.name);
+                        ratelimited!(pr_warn, "{}: no version in common\n", self.kind.name());
                     }
                 }
                 self.service.offered(Offer(message));
@@ -232,7 +236,7 @@ impl Line {
                 ratelimited!(
                     pr_warn,
                     "{}: refused {}\n",
-                    self.name,
+                    self.kind.name(),
                     format_args!("{message_type:?}")
                 );
                 message.send();
@@ -241,7 +245,7 @@ impl Line {
                 ratelimited!(
                     pr_warn,
                     "{}: bad message: {}\n",
-                    self.name,
+                    self.kind.name(),
                     format_args!("{malformed}")
                 );
             }
@@ -292,12 +296,13 @@ impl Link {
             _ => hv_core::HV_PAGE_SIZE,
         };
         let store = Store::new(size, channel.sender())?;
+        let endpoint = Endpoint::new(kind);
         let line = Arc::pin_init(
             pin_init!(Line {
-                name: kind.name(),
+                kind,
                 service,
                 store,
-                endpoint <- new_mutex!(Endpoint::new(kind)),
+                endpoint <- new_mutex!(endpoint),
                 inbox <- hv_core::new_irq_lock!(Fifo::new()),
                 work <- new_work!("hv_utils/line"),
             }),

@@ -29,10 +29,12 @@ impl Service for Shutdown {
         let Ok(asked) = shutdown::Request::parse(request.body()) else {
             return;
         };
+        // The host is told at once of what would be refused later.
+        let can_hibernate = || vmbus::RESUMES && mshyperv::hibernation_supported();
         let action = asked
             .flags()
             .action()
-            .filter(|action| *action != Action::Hibernate || mshyperv::hibernation_supported());
+            .filter(|action| *action != Action::Hibernate || can_hibernate());
         ratelimited!(pr_info, "shutdown: asked for {:?}\n", action);
         let Some(action) = action else { return };
         // First, since nobody knows how long there will be somebody to answer.

@@ -8,7 +8,7 @@ use crate::service::Service;
 use crate::{moduleparam, timekeeping};
 use hv_core::compat::estale;
 use hv_core::{ratelimited, reference_time};
-use hv_utils_proto::timesync::{Flags, HostClock, HostTime};
+use hv_utils_proto::timesync::{HostClock, HostTime};
 use hv_utils_proto::Status;
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, Arc, Mutex};
@@ -23,18 +23,20 @@ struct Clock {
 
 impl ptp_clock_kernel::Clock for Clock {
     fn nanoseconds(&self) -> Result<u64> {
+        // In this order: a time that is told meanwhile is not one of the future.
+        let told = self.told.lock();
         let now = reference_time()?;
-        self.told.lock().read(now).map_err(|_| estale())
+        told.read(now).map_err(|_| estale())
     }
 }
 
 impl Clock {
     /// Takes a time, and returns what the guest's clock is to be set to, if it is.
     fn take(&self, told: &HostTime) -> Option<u64> {
-        let now = reference_time().ok()?;
         let mut clock = self.told.lock();
+        let now = reference_time().ok()?;
         clock.set(told, now);
-        let implicit = moduleparam::timesync_implicit() && told.flags.contains(Flags::SAMPLE);
+        let implicit = moduleparam::timesync_implicit();
         let guest = implicit.then(timekeeping::real_time).flatten();
         clock.step(told.flags, now, guest)
     }

@@ -18,7 +18,7 @@ const NOFS: bindings::gfp_t = bindings::GFP_KERNEL & !(1 << bindings::___GFP_FS_
 ///
 /// # Errors
 ///
-/// Any, if there is no shell or can be no process. What the line comes to is not looked at.
+/// `EIO` if the line does not end with status 0; any, if there is no shell or can be no process.
 pub(crate) fn run_shell(line: &'static CStr) -> Result {
     let text = |text: &'static CStr| text.as_char_ptr().cast_mut();
     let shell = text(c"/bin/sh");
@@ -42,5 +42,7 @@ pub(crate) fn run_shell(line: &'static CStr) -> Result {
         return Err(ENOMEM);
     }
     // SAFETY: Just set up, with what this function keeps, and given away.
-    to_result(unsafe { bindings::call_usermodehelper_exec(program, WAIT_PROC) })
+    let status = unsafe { bindings::call_usermodehelper_exec(program, WAIT_PROC) };
+    // What is positive is the status of the process, as `wait` has it.
+    to_result(status).and(if status > 0 { Err(EIO) } else { Ok(()) })
 }

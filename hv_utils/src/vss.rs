@@ -6,16 +6,9 @@ use crate::daemon::{Daemonic, Kind};
 use crate::miscdevice::Name;
 use crate::{moduleparam, umh};
 use hv_core::ratelimited;
-use hv_utils_proto::vss::{Timeouts, Vss};
+use hv_utils_proto::vss::{Timeouts, Vss, THAW};
 use kernel::prelude::*;
 use kernel::sync::Arc;
-
-/// Thaws whatever the daemon may have frozen. What is not frozen stays as it is, with an error that nobody needs to see. All
-/// at once, since a file system may be in a file of another one; and not for longer than ten seconds where there is a
-/// `timeout`, since a disk may not answer.
-const THAW: &CStr = c"limit=; command -v timeout > /dev/null && limit='timeout -s KILL 10'; \
-    while read -r device folder rest; do case $device in /dev/*) \
-    $limit fsfreeze --unfreeze \"$(printf %b \"$folder\")\" 2> /dev/null & ;; esac; done < /proc/mounts; wait";
 
 impl Kind for Vss {
     const NAME: &'static str = "vss";
@@ -32,12 +25,12 @@ impl Kind for Vss {
     fn clean_up() -> Result {
         ratelimited!(
             pr_warn,
-            "vss: the daemon is gone or stuck and left file systems frozen; thawing them with fsfreeze\n"
+            "vss: the daemon is gone, is stuck or cannot thaw; thawing file systems with fsfreeze\n"
         );
         umh::run_shell(THAW).inspect_err(|error| {
             ratelimited!(
                 pr_err,
-                "vss: file systems stay frozen, /bin/sh does not run: {:?}\n",
+                "vss: file systems may stay frozen, as /bin/sh or its fsfreeze (util-linux) fails: {:?}\n",
                 error
             );
         })

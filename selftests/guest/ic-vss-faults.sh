@@ -10,6 +10,9 @@
 . ./host.sh
 . ./ic.sh
 
+# In /proc/mounts the blank is \040, and so is followed by what could be one more digit of the same number.
+folder="/run/frozen 1"
+
 # start: the daemon runs. Not in `check`, which would wait for its end.
 start() { within 10 test -c /dev/vmbus/hv_vss && start_daemon hv_vss_daemon; }
 # succeeds: the host can do a backup.
@@ -18,7 +21,7 @@ freeze() { ask freeze device vss timeout_ms 4000; }
 # writable: writing to it takes no time, or less than some seconds.
 writable() {
     rm -f /run/written
-    { touch /run/frozen/file && touch /run/written; } > /dev/null 2>&1 &
+    { touch "$folder/file" && touch /run/written; } > /dev/null 2>&1 &
     within "${1:-4}" test -e /run/written
 }
 # frozen: nobody can.
@@ -26,15 +29,15 @@ frozen() { ! writable 1; }
 # gives RULE: one packet of a backup, of which the third freezes and the fourth thaws, has something done to it; in the end
 # nothing is frozen, and a backup succeeds.
 gives() {
-    host_ask "{\"command\":\"fault\",\"channel\":\"vss\",$1}" && { ask backup device vss timeout_ms 8000 || true; } &&
-        host_ask '{"command":"faults_clear"}' && writable 8 && within 10 ask backup device vss timeout_ms 8000 && writable
+    host_ask "{\"command\":\"fault\",\"channel\":\"vss\",$1}" && { ask backup device vss timeout_ms 6000 || true; } &&
+        host_ask '{"command":"faults_clear"}' && writable 8 && within 10 ask backup device vss timeout_ms 6000 && writable
 }
 
 plan 30
-check "the driver loads" load_utils daemon_timeout_s=2 freeze_timeout_s=5
-mkdir -p /run/frozen
+check "the driver loads" load_utils daemon_timeout_s=2 freeze_timeout_s=4
+mkdir -p "$folder"
 stock_module brd rd_nr=1 rd_size=16384 && stock_module ext4 && mkfs.ext4 -q /dev/ram0
-check "there is a file system" mount -t ext4 /dev/ram0 /run/frozen
+check "there is a file system" mount -t ext4 /dev/ram0 "$folder"
 check "without a daemon a freeze fails" eval "ready vss && ! freeze"
 start
 check "with a daemon it can be done" succeeds
@@ -87,8 +90,8 @@ check "until the host thaws" writable 8
 ln -sf busybox /bin/sh
 
 stop_daemons
-umount /run/frozen
-rmdir /run/frozen
+umount "$folder"
+rmdir "$folder"
 rm -f /run/written
 rmmod brd
 check "the driver unloads" unload_utils

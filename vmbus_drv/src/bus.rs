@@ -106,12 +106,12 @@ extern "C" fn shutdown_callback(device: *mut bindings::device) {
     unsafe { driver::shutdown(device) };
 }
 
-/// `hibernation`: whether the guest may hibernate; not before we can.
+/// `hibernation`: whether the guest may hibernate.
 extern "C" fn hibernation(_bus: *const bindings::bus_type, buffer: *mut ffi::c_char) -> isize {
     from_result(|| {
         // SAFETY: The buffer is what sysfs passed.
         let mut page = unsafe { Page::new(buffer) };
-        page.line(0)?;
+        page.line(u8::from(crate::mshyperv::RESUMES))?;
         Ok(page.shown())
     })
 }

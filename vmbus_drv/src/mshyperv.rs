@@ -60,7 +60,10 @@ impl Callback for Panic {
     }
 }
 
-/// Suspend and hibernation, which would need the connection to be made anew.
+/// Whether a guest with this bus can be resumed after hibernation: for that the connection would have to be made anew.
+pub const RESUMES: bool = false;
+
+/// Suspend and hibernation, which are refused as long as [`RESUMES`] says so.
 struct Power;
 
 impl Callback for Power {

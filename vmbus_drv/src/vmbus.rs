@@ -36,6 +36,7 @@ pub use self::connection::Vmbus;
 pub use self::debugfs::Files;
 pub use self::device::Device;
 pub use self::driver::{Adapter, DeviceId, Driver, IdTable};
+pub use self::mshyperv::RESUMES;
 pub use self::open::{
     Batch, ClosedChannel, ExternalChannel, Handler, Lent, OpenChannel, OpenOptions, Packets,
     SendError, Sender,

@@ -46,6 +46,19 @@ impl Service {
         }
     }
 
+    /// What the kernel's log calls it, where people look for `IC version`.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Shutdown => "Shutdown",
+            Self::Heartbeat => "Heartbeat",
+            Self::Timesync => "TimeSync",
+            Self::Kvp => "KVP",
+            Self::Vss => "VSS",
+            Self::Fcopy => "FCopy",
+        }
+    }
+
     /// The class GUID of its offer.
     #[must_use]
     pub const fn class(self) -> Guid {

@@ -7,8 +7,10 @@ use crate::{Malformed, Version};
 use zerocopy::little_endian::U32;
 
 mod daemon;
+mod thaw;
 
 pub use daemon::{Timeouts, Vss};
+pub use thaw::THAW;
 
 /// Message versions: the only one that Linux' daemon knows.
 pub const VERSIONS: [Version; 1] = [Version::new(5, 0)];

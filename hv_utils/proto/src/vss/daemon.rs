@@ -3,9 +3,10 @@
 //! What the VSS daemon is asked, and whether the file systems are frozen.
 //!
 //! They are thawed when nobody else will do that any more: the channel is closed, a freeze was not answered in time, the
-//! host does not thaw in [`Timeouts::frozen`], or there is a new daemon after one that died. A daemon that dies, or does not
-//! thaw in [`Timeouts::request`], leaves them to the caller, see [`Vss::take_orphans`]. What the caller then does takes its
-//! time, and thaws whatever is frozen meanwhile: no freeze is promised that it may undo.
+//! host does not thaw in [`Timeouts::frozen`], or there is a new daemon after one that died. A daemon that dies, does not
+//! thaw in [`Timeouts::request`], or says [`OWN_TRIES`] times that it cannot, leaves them to the caller, see
+//! [`Vss::take_orphans`]. What the caller then does takes its time, and thaws whatever is frozen meanwhile: no freeze is
+//! promised that it may undo.
 
 use super::{Message, Operation, NO_AUTO_RECOVERY};
 use crate::message::read;
@@ -18,6 +19,10 @@ use zerocopy::{FromBytes as _, IntoBytes as _};
 const REGISTER: u8 = 128;
 /// A registration by any other, and the greeting (`VSS_OP_REGISTER1`).
 const REGISTER1: u8 = 129;
+
+/// How often a daemon that fails to thaw is asked to, without a host that asks. It fails for ever where it cannot open one of the
+/// folders, which it has not frozen either.
+const OWN_TRIES: u8 = 3;
 
 /// How long things may take, in milliseconds.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +54,9 @@ pub struct Vss {
     frozen_until: Option<u64>,
     /// When the caller is to thaw, if the daemon has not by then. Only while a thaw is due.
     thaw_until: Option<u64>,
-    /// Whether the daemon went away or is stuck, and left something frozen.
+    /// How often the daemon has failed to thaw without a host that asked, since it was asked to freeze.
+    own_failures: u8,
+    /// Whether the daemon went away, is stuck or cannot thaw, and left something frozen.
     orphans: bool,
     /// Whether the caller is thawing that.
     caller_thaws: bool,
@@ -70,14 +77,14 @@ impl Vss {
             thaw_due: false,
             frozen_until: None,
             thaw_until: None,
+            own_failures: 0,
             orphans: false,
             caller_thaws: false,
             caller_thawed: false,
         }
     }
 
-    /// Whether the daemon went away or is stuck, and left file systems that may be frozen, for the caller to thaw. Said once,
-    /// and not again before [`Self::caller_done`].
+    /// Whether the daemon left file systems that may be frozen for the caller to thaw. Said once, and not again before [`Self::caller_done`].
     #[must_use]
     pub fn take_orphans(&mut self) -> bool {
         if self.caller_thaws || !self.orphans {
@@ -93,8 +100,14 @@ impl Vss {
     /// thaws them.
     pub fn caller_done(&mut self, could: bool, now: u64) {
         self.caller_thaws = false;
-        if !could && self.thaw_due {
-            self.thaw_until = Some(self.own_end(now));
+        let daemon_cannot = self.own_failures >= OWN_TRIES;
+        match could {
+            // Nobody can do more. What was frozen meanwhile has set the failures back.
+            true if daemon_cannot => self.thawed(),
+            true => {}
+            false if self.thaw_due => self.thaw_until = Some(self.own_end(now)),
+            false if daemon_cannot => self.frozen_until = Some(self.own_end(now)),
+            false => {}
         }
     }
 
@@ -131,6 +144,7 @@ impl Vss {
         self.thaw_due = false;
         self.frozen_until = None;
         self.thaw_until = None;
+        self.own_failures = 0;
     }
 
     /// The daemon's message for an operation.
@@ -197,7 +211,10 @@ impl Protocol for Vss {
     }
 
     fn told(&mut self) {
-        self.maybe_frozen |= self.operation == Operation::FREEZE;
+        if self.operation == Operation::FREEZE {
+            self.maybe_frozen = true;
+            self.own_failures = 0;
+        }
     }
 
     fn answered(&mut self, body: &mut [u8], message: &[u8], now: u64) -> Status {
@@ -251,13 +268,20 @@ impl Protocol for Vss {
         self.thaw_until = None;
         match status(message) {
             Status::OK => self.thawed(),
-            // Again later.
-            _ => self.frozen_until = Some(now.saturating_add(self.timeouts.request)),
+            _ => {
+                self.own_failures = self.own_failures.saturating_add(1);
+                match self.own_failures < OWN_TRIES {
+                    // Again later.
+                    true => self.frozen_until = Some(self.own_end(now)),
+                    false => self.orphans = true,
+                }
+            }
         }
     }
 
     fn daemon_gone(&mut self, now: u64) {
         self.orphans |= self.maybe_frozen;
+        self.own_failures = 0;
         self.thaw(now);
         self.thaw_until = None;
     }

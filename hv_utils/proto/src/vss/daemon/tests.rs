@@ -269,7 +269,7 @@ fn a_thaw_that_fails_is_tried_again() {
     world.read();
     world.write(Status::FAIL);
     assert_eq!(world.answer(), Some((Status::FAIL, 0)));
-    for _ in 0..3 {
+    for _ in 1..OWN_TRIES {
         world.pass(30);
         assert_eq!(world.read(), Some(Operation::THAW));
         world.write(Status::FAIL);
@@ -277,6 +277,62 @@ fn a_thaw_that_fails_is_tried_again() {
     world.pass(30);
     assert_eq!(world.serve(), [Operation::THAW]);
     assert_eq!(world.relay.deadline(), None);
+}
+
+#[test]
+fn a_daemon_that_cannot_thaw_is_asked_only_so_often() {
+    let mut world = World::new();
+    let refuse = |world: &mut World| {
+        assert_eq!(world.read(), Some(Operation::THAW));
+        world.write(Status::FAIL);
+    };
+    for could in [true, false, true] {
+        // Those that it can open are thawed again, and it can open as many when it thaws.
+        world.ask(Operation::FREEZE);
+        world.read();
+        world.write(Status::FAIL);
+        assert_eq!(world.answer(), Some((Status::FAIL, 0)));
+        for _ in 1..OWN_TRIES {
+            refuse(&mut world);
+            assert!(!world.relay.protocol.take_orphans());
+            world.pass(30);
+        }
+        refuse(&mut world);
+        assert!(world.relay.protocol.take_orphans());
+        if !could {
+            // The caller could not either: once more, after a while.
+            world.relay.protocol.caller_done(false, world.now);
+            world.pass(30);
+            refuse(&mut world);
+            assert!(world.relay.protocol.take_orphans());
+        }
+        world.relay.protocol.caller_done(true, world.now);
+        assert!(!world.relay.protocol.maybe_frozen());
+        assert_eq!((world.read(), world.relay.deadline()), (None, None));
+    }
+}
+
+/// A freeze that the daemon begins while the caller thaws what it could not is no matter of that.
+#[test]
+fn what_is_frozen_while_the_caller_thaws_is_thawed() {
+    let mut world = World::new();
+    assert_eq!(world.done(Operation::FREEZE), Status::OK);
+    world.relay.host_gone(world.now);
+    for _ in 1..OWN_TRIES {
+        world.read();
+        world.write(Status::FAIL);
+        world.pass(30);
+    }
+    // The host asks while the daemon fails for the last time.
+    assert_eq!(world.read(), Some(Operation::THAW));
+    world.ask(Operation::FREEZE);
+    world.write(Status::FAIL);
+    assert!(world.relay.protocol.take_orphans());
+    assert_eq!(world.read(), Some(Operation::FREEZE));
+    world.relay.protocol.caller_done(true, world.now);
+    assert_eq!(world.serve(), [Operation::THAW]);
+    assert_eq!(world.answer(), Some((Status::FAIL, 0)));
+    assert_eq!((world.frozen, world.relay.deadline()), (false, None));
 }
 
 #[test]
