@@ -272,9 +272,11 @@ impl Controller {
             }
         }
         let pages = sizing::max_pages(max_transfer_bytes);
-        for route in &self.routes {
-            let room = Room::new(pages)?;
-            let _ = route.link.with(move |link| link.furnish(room));
+        for route in self.routes.iter().take(channels.into()) {
+            // It stays here, where memory may be freed, if the channel has just gone.
+            let mut room = Some(Room::new(pages)?);
+            let furnish = |link: &Link| room.take().map(|room| link.furnish(room));
+            let _ = route.link.with(furnish);
         }
         for (queue, channel) in self.queues.iter().zip((0..u32::from(channels)).cycle()) {
             queue.store(channel, SeqCst);
@@ -410,7 +412,7 @@ impl Controller {
         };
         Ok(Limits {
             queue_depth: self.depth,
-            lun_depth: sizing::lun_depth(self.depth),
+            lun_depth: sizing::lun_depth(self.depth, agreed.channels),
             max_transfer_bytes: agreed.max_transfer_bytes,
             max_pages: sizing::max_pages(agreed.max_transfer_bytes),
             paths,
@@ -535,6 +537,9 @@ impl Controller {
         }
         if let Some(action) = done.action {
             self.note(Event::Lun(action, command.address()));
+        }
+        if command.timed_out() {
+            return command.lapse();
         }
         command.complete(&Ending {
             host: done.host.0,

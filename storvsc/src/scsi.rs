@@ -112,7 +112,7 @@ pub(crate) struct LunSettings {
 pub(crate) struct Limits {
     /// Commands of one queue.
     pub(crate) queue_depth: u32,
-    /// Commands of one LUN at first.
+    /// Commands of one LUN at first, in all queues.
     pub(crate) lun_depth: u32,
     /// The most bytes of a transfer, a multiple of 4096.
     pub(crate) max_transfer_bytes: u32,
@@ -159,7 +159,7 @@ impl<T: Driver> Template<T> {
         raw.eh_host_reset_handler = Some(Self::give_up);
         raw.sdev_init = Some(Self::sdev_init);
         raw.sdev_configure = Some(Self::sdev_configure);
-        raw.change_queue_depth = Some(Self::change_queue_depth);
+        raw.change_queue_depth = Some(scsi_bindings::scsi_change_queue_depth);
         raw.bios_param = Some(Self::bios_param);
         raw.this_id = -1;
         // Overwritten for each host, see `Host::new`.
@@ -344,15 +344,6 @@ impl<T: Driver> Template<T> {
             }
         }
         0
-    }
-
-    /// Changes how many commands a LUN may have.
-    extern "C" fn change_queue_depth(device: *mut scsi_device, depth: ffi::c_int) -> ffi::c_int {
-        // SAFETY: The mid-layer passes a device of a host.
-        unsafe {
-            let most = (*(*device).host).can_queue;
-            scsi_bindings::scsi_change_queue_depth(device, depth.min(most))
-        }
     }
 
     /// Tells the geometry.

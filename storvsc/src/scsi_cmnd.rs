@@ -218,6 +218,28 @@ impl<T: Driver> Command<T> {
         Rejected(())
     }
 
+    /// Whether its time has passed, so that the mid-layer's error handler has it, or will.
+    pub(crate) fn timed_out(&self) -> bool {
+        let command = self.raw.as_ptr();
+        // SAFETY: By the invariant. Other CPUs set bits of the word, and bits of no other kind are looked at.
+        let (state, submitter) = unsafe {
+            (
+                (&raw const (*command).state).read_volatile(),
+                (*command).submitter,
+            )
+        };
+        let by_block_layer = scsi_bindings::scsi_cmnd_submitter_SUBMITTED_BY_BLOCK_LAYER;
+        submitter == by_block_layer && state & 1 << scsi_bindings::SCMD_STATE_COMPLETE != 0
+    }
+
+    /// Lets go of a command that has timed out, without a word of how it ended: the error handler would take that for the
+    /// answer to what it asks by the same command.
+    pub(crate) fn lapse(self) {
+        // SAFETY: By the invariant.
+        unsafe { scsi_bindings::scsi_dma_unmap(self.raw.as_ptr()) };
+        mem::forget(self);
+    }
+
     /// Ends the command. Any context.
     #[inline]
     pub(crate) fn complete(self, ending: &Ending<'_>) {

@@ -495,6 +495,8 @@ impl Channel {
         }
         let relid = self.offer.relid;
         self.connection.channels.remove(relid);
+        // No event finds the channel any more; what an earlier one queued would outlive this module.
+        self.flush_receive();
         self.connection.affinity.lock().remove(self.target_cpu());
         // Not connected: the host has forgotten the relid anyway.
         let _ = self.connection.tell(|client| client.release(relid));

@@ -272,12 +272,13 @@ impl Rings {
             channel.counters().out_empty.increment();
             channel.signal_host();
         }
-        if !self.wants_room.swap(true, SeqCst) {
+        let others_wait = self.wants_room.swap(true, SeqCst);
+        if !others_wait {
             channel.counters().out_full_first.increment();
         }
         match writer.arm_pending_send(needed) {
             Ok(Room::Now) => {
-                self.wants_room.swap(false, SeqCst);
+                self.wants_room.swap(others_wait, SeqCst);
                 Ok(())
             }
             Ok(Room::Later) => Err(SendError::Full),

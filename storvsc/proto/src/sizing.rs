@@ -56,10 +56,12 @@ pub fn queue_depth(ring_pages: usize) -> u32 {
     u32::try_from(depth.clamp(1, MAX_DEPTH)).unwrap_or(1)
 }
 
-/// How many commands one LUN has at first, in a queue of so many: half, so that the others have the rest.
+/// How many commands one LUN has at first, in queues of so many: half of each, so that the others have the rest, and no more
+/// than one queue has, which is the mid-layer's limit (`scsi_device_max_queue_depth`).
 #[must_use]
-pub fn lun_depth(queue_depth: u32) -> u32 {
-    queue_depth.div_ceil(2)
+pub fn lun_depth(queue_depth: u32, queues: u32) -> u32 {
+    let half = queue_depth.div_ceil(2);
+    half.saturating_mul(queues.max(1)).min(queue_depth)
 }
 
 /// The most bytes of one transfer: what the host says, in whole pages, where four such fit the ring.
@@ -148,7 +150,9 @@ mod tests {
         assert_eq!(queue_depth(ring_pages(0)), 44);
         assert_eq!(queue_depth(ring_pages(usize::MAX)), 1024);
         assert_eq!((queue_depth(0), queue_depth(1), queue_depth(2)), (1, 1, 11));
-        assert_eq!((lun_depth(1), lun_depth(356), lun_depth(3)), (1, 178, 2));
+        assert_eq!((lun_depth(1, 1), lun_depth(356, 1)), (1, 178));
+        assert_eq!((lun_depth(3, 0), lun_depth(3, 2)), (2, 3));
+        assert_eq!((lun_depth(356, 2), lun_depth(355, u32::MAX)), (356, 355));
     }
 
     #[test]
