@@ -35,13 +35,13 @@ fn read_tsc_page() -> (Snapshot, u64) {
         return (Snapshot::Unused, 0);
     }
     // SAFETY: The kernel's page lives for ever and is as large as a page; it changes under our feet, hence volatile
-    // reads of single fields, through pointers that are never made references.
+    // reads of single fields, through pointers that are never made references. Reading the TSC has no preconditions.
     unsafe {
         let sequence = (&raw const (*page).sequence).read_volatile();
         read_barrier();
         let scale = (&raw const (*page).scale).read_volatile();
         let offset = (&raw const (*page).offset).read_volatile();
-        // Has no preconditions, and waits for the reads before it.
+        // It waits for the reads before it.
         let tsc = hv_bindings::rust_helper_hv_rdtsc();
         read_barrier();
         let after = (&raw const (*page).sequence).read_volatile();

@@ -221,11 +221,11 @@ impl<T: Driver> Command<T> {
     /// Whether its time has passed, so that the mid-layer's error handler has it, or will.
     pub(crate) fn timed_out(&self) -> bool {
         let command = self.raw.as_ptr();
-        // SAFETY: By the invariant. Other CPUs set bits of the word, and bits of no other kind are looked at.
+        // SAFETY: By the invariant. The error handler may write both at any time, hence volatile reads of whole words.
         let (state, submitter) = unsafe {
             (
                 (&raw const (*command).state).read_volatile(),
-                (*command).submitter,
+                (&raw const (*command).submitter).read_volatile(),
             )
         };
         let by_block_layer = scsi_bindings::scsi_cmnd_submitter_SUBMITTED_BY_BLOCK_LAYER;

@@ -75,7 +75,7 @@ impl Callback for Power {
             bindings::PM_HIBERNATION_PREPARE,
             bindings::PM_SUSPEND_PREPARE,
         ];
-        if starts.iter().any(|start| action == *start as usize) {
+        if !RESUMES && starts.iter().any(|start| action == *start as usize) {
             pr_err!("suspend and hibernation are not supported yet while VMBus is connected\n");
             return Err(eopnotsupp());
         }

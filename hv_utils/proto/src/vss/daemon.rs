@@ -84,7 +84,8 @@ impl Vss {
         }
     }
 
-    /// Whether the daemon left file systems that may be frozen for the caller to thaw. Said once, and not again before [`Self::caller_done`].
+    /// Whether the daemon left file systems that may be frozen for the caller to thaw. Said once, and not again before
+    /// [`Self::caller_done`].
     #[must_use]
     pub fn take_orphans(&mut self) -> bool {
         if self.caller_thaws || !self.orphans {

@@ -4,9 +4,10 @@
 
 use core::ffi::CStr;
 
-/// A line for `/bin/sh` that thaws whatever the daemon may have frozen, and ends with another status than 0 if it could not try. What is not frozen stays as it is, with an error that nobody needs to see. All
-/// at once, since a file system may be in a file of another one. `fsfreeze` cannot be killed while a disk does not answer, so
-/// after fifteen seconds the shell is, with the one that starts them.
+/// A line for `/bin/sh` that thaws whatever the daemon may have frozen; it ends with another status than 0 if it could not try,
+/// or took too long. What is not frozen stays as it is, with an error that nobody needs to see. All at once, since a file system
+/// may be in a file of another one. `fsfreeze` cannot be killed while a disk does not answer, so after fifteen seconds the shell
+/// is, with the one that starts them.
 ///
 /// A blank in a folder's name is `\040` there, of which `%b` wants `\0040`: it takes up to three digits after the `0`.
 pub const THAW: &CStr = c"command -v fsfreeze > /dev/null || exit 1; \
